@@ -1,0 +1,1 @@
+"""worldmodels: learn a latent simulator from pixels, then decide everything inside it."""

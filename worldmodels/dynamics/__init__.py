@@ -1,0 +1,1 @@
+"""Latent dynamics: how a state moves under an action, and how a frame corrects it."""

@@ -1,0 +1,1 @@
+"""Environments: anything Gymnasium can make, as batches of uint8 pixels and scaled actions."""

@@ -1,0 +1,1 @@
+"""Neural building blocks: encoders, decoders, heads and distributions."""

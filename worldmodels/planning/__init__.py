@@ -1,0 +1,1 @@
+"""Planners: pure optimisers over action sequences that know no model."""

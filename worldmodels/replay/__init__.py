@@ -1,0 +1,1 @@
+"""Replay: episodes on disk, a byte-budgeted buffer, and sequence sampling."""

@@ -1,0 +1,1 @@
+"""Training: Lightning modules and callbacks (optimisers, collection and logging only)."""

@@ -1,0 +1,113 @@
+"""The shared vocabulary: axis letters, the one time convention, and the values that travel.
+
+Axes (used in every shape string of the project)::
+
+    B  batch               C h w  image channels, height, width
+    T  time                E      embedding of one frame
+    N  candidates,         F      feature of a latent state (what heads read)
+       start states        A      action (dimension, or one-hot over choices)
+    H  horizon             S K    a stack of S categorical latents with K classes
+
+Time convention (arrival). Index t holds the action that *led to* frame t, frame t itself, and
+the reward received *on arrival* at frame t::
+
+    t          0            1            2           ...   T-1
+    action     0            a_0 -> o_1   a_1 -> o_2
+    obs        o_0          o_1          o_2
+    reward     0            r(o_0,a_0)   r(o_1,a_1)
+    is_first   1            0            0
+    is_terminal 0           0            0                 1 if the MDP ended here
+                                                           (a time limit is not terminal)
+
+An episode of T actions therefore has T + 1 rows. Nothing shifts by one outside ``replay/`` and
+``behaviours/returns.py``.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+ObsShape = tuple[int, int, int]
+"""Image shape ``(C, h, w)``."""
+
+State = Any
+"""A latent state: a NamedTuple of tensors that share their leading axes (see ``dynamics/``)."""
+
+
+class ActionSpace(NamedTuple):
+    """What an action is: ``dim`` numbers in [-1, 1], or one of ``dim`` choices as a one-hot."""
+
+    dim: int
+    discrete: bool
+
+
+class Batch(NamedTuple):
+    """A batch of sequences in the arrival convention (see the module docstring).
+
+    ``obs`` are bytes 0..255 until ``WorldModel.encode``; ``action`` is in [-1, 1], or one-hot for
+    discrete actions, and 0 where ``is_first``.
+    """
+
+    obs: UInt8[Tensor, "B T C h w"]
+    action: Float[Tensor, "B T A"]
+    reward: Float[Tensor, "B T"]
+    is_first: Bool[Tensor, "B T"]
+    is_terminal: Bool[Tensor, "B T"]
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on ``device``."""
+        return Batch(*(field.to(device, non_blocking=True) for field in self))
+
+
+class Losses(NamedTuple):
+    """One trainable part's loss: ``total`` is differentiable, ``metrics`` are detached."""
+
+    total: Float[Tensor, ""]
+    metrics: dict[str, Tensor]
+
+
+class Imagination(NamedTuple):
+    """A rollout in latent space under a policy or fixed actions.
+
+    ``feature[:, 0]`` belongs to the start state; ``action[:, k]`` leads from ``feature[:, k]`` to
+    ``feature[:, k + 1]``, where ``reward[:, k]`` and ``discount[:, k]`` (the model's discount times
+    its probability to continue) are predicted.
+    """
+
+    feature: Float[Tensor, "N H+1 F"]
+    action: Float[Tensor, "N H A"]
+    reward: Float[Tensor, "N H"]
+    discount: Float[Tensor, "N H"]
+
+
+ScoreFn = Callable[[Tensor], Tensor]
+"""Predicted return of candidate plans: ``[B, N, H, A] -> [B, N]``, higher is better."""
+
+Policy = Callable[[Tensor], Tensor]
+"""Latent features to actions: ``[*batch, F] -> [*batch, A]``."""
+
+Value = Callable[[Tensor], Tensor]
+"""Latent features to the expected discounted return from there: ``[*batch, F] -> [*batch]``."""
+
+
+class Distribution(Protocol):
+    """What a stochastic head returns."""
+
+    def sample(self) -> Tensor:
+        """A reparameterised or straight-through sample."""
+        ...
+
+    def mode(self) -> Tensor:
+        """The most likely value."""
+        ...
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-probability (density) of ``value``, event axes summed."""
+        ...
+
+    def entropy(self) -> Tensor:
+        """Entropy, event axes summed."""
+        ...

@@ -1,0 +1,1 @@
+"""Seeing: tensors to frames, videos and figures; no model code."""
