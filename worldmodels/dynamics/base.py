@@ -1,0 +1,125 @@
+"""The dynamics contract, the time loops (written once, here), and helpers for latent states."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from worldmodels.types import State
+
+
+class Observed(NamedTuple):
+    """States along an observed sequence: corrected by each frame, and predicted before it."""
+
+    posterior: State
+    prior: State
+
+
+def map_state(function: Callable[..., Tensor], *states: State) -> State:
+    """Applies ``function`` to the matching tensors of ``states``."""
+    return type(states[0])(*(function(*fields) for fields in zip(*states, strict=True)))
+
+
+def stack_states(states: Sequence[State], dim: int) -> State:
+    """Stacks states along a new axis ``dim``."""
+    return map_state(lambda *fields: torch.stack(fields, dim), *states)
+
+
+def select_state(state: State, index: Any) -> State:
+    """Indexes every tensor of ``state`` alike, as in ``tensor[index]``."""
+    return map_state(lambda field: field[index], state)
+
+
+def flatten_state(state: State) -> State:
+    """Joins the two leading axes, ``B T ... -> (B T) ...``."""
+    return map_state(lambda field: rearrange(field, "B T ... -> (B T) ..."), state)
+
+
+def repeat_state(state: State, count: int) -> State:
+    """Repeats every row ``count`` times in place, ``B ... -> (B N) ...``."""
+    return map_state(lambda field: repeat(field, "B ... -> (B N) ...", N=count), state)
+
+
+def detach_state(state: State) -> State:
+    """The same state without its history of gradients."""
+    return map_state(torch.detach, state)
+
+
+def where_state(condition: Bool[Tensor, " B"], chosen: State, other: State) -> State:
+    """Rows of ``chosen`` where ``condition`` holds, rows of ``other`` elsewhere."""
+
+    def blend(left: Tensor, right: Tensor) -> Tensor:
+        return torch.where(condition.reshape(-1, *[1] * (left.ndim - 1)), left, right)
+
+    return map_state(blend, chosen, other)
+
+
+class Dynamics(nn.Module, ABC):
+    """How a latent state moves under an action, and how a frame corrects it.
+
+    Subclasses take ``(embed_dim, action_dim)`` as their first two arguments, everything else has a
+    default. A state is a NamedTuple of tensors with shared leading axes.
+
+    Attributes:
+        feature_dim: F, the size of ``feature(state)``.
+    """
+
+    feature_dim: int
+
+    @abstractmethod
+    def initial(self, batch: int) -> State:
+        """The state before any frame, for ``batch`` rows."""
+
+    @abstractmethod
+    def prior(self, state: State, action: Float[Tensor, "B A"]) -> State:
+        """Predicts one step without a frame (a sample)."""
+
+    @abstractmethod
+    def posterior(self, prior: State, embed: Float[Tensor, "B E"]) -> State:
+        """Corrects a predicted state by the embedding of the frame that arrived (a sample)."""
+
+    @abstractmethod
+    def kl(self, posterior: State, prior: State) -> Float[Tensor, "*batch"]:
+        """KL divergence from prior to posterior in nats, summed over the latent."""
+
+    @abstractmethod
+    def feature(self, state: State) -> Float[Tensor, "*batch F"]:
+        """What heads, decoders, policies and values read."""
+
+    def step(
+        self, state: State, action: Float[Tensor, "B A"], is_first: Bool[Tensor, " B"]
+    ) -> State:
+        """``prior`` with the reset rule: where ``is_first``, state and action are forgotten."""
+        fresh = self.initial(len(action))
+        state = where_state(is_first, fresh, state)
+        action = action * (~is_first)[:, None]
+        return self.prior(state, action)
+
+    def observe(
+        self,
+        embed: Float[Tensor, "B T E"],
+        action: Float[Tensor, "B T A"],
+        is_first: Bool[Tensor, "B T"],
+        state: State | None = None,
+    ) -> Observed:
+        """Filters a sequence; ``state`` continues an earlier one (the initial state when None)."""
+        state = self.initial(len(embed)) if state is None else state
+        posteriors, priors = [], []
+        for t in range(embed.shape[1]):
+            prior = self.step(state, action[:, t], is_first[:, t])
+            state = self.posterior(prior, embed[:, t])
+            priors.append(prior)
+            posteriors.append(state)
+        return Observed(stack_states(posteriors, 1), stack_states(priors, 1))
+
+    def imagine(self, state: State, actions: Float[Tensor, "N H A"]) -> State:
+        """Predicts H steps under given actions; leading axes of the result are N H."""
+        states = []
+        for action in actions.unbind(1):
+            state = self.prior(state, action)
+            states.append(state)
+        return stack_states(states, 1)

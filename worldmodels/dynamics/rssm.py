@@ -1,0 +1,190 @@
+"""The recurrent state-space model, with Gaussian or categorical latents.
+
+One step, index t (arrival: action_t led to frame_t)::
+
+    deter_{t-1}, stoch_{t-1}, action_t --> deter_t --> prior(stoch_t)
+                                              |
+                          embed_t ------------+-----> posterior(stoch_t)
+
+Only ``deter -> posterior sample -> next deter`` is sequential; everything else (projections of
+actions and embeddings, prior parameters) is computed for all time steps at once.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from worldmodels.dynamics.base import Dynamics, Observed, where_state
+from worldmodels.dynamics.latents import CategoricalLatent, GaussianLatent, Latent
+from worldmodels.nn.blocks import MLP, NormGRUCell
+
+
+class RSSMState(NamedTuple):
+    """Deterministic memory, a sample of the stochastic latent, and that latent's parameters."""
+
+    deter: Float[Tensor, "*batch D"]
+    stoch: Float[Tensor, "*batch S"]
+    params: Float[Tensor, "*batch P"]
+
+
+class RSSM(Dynamics):
+    """A GRU memory with a stochastic latent; use a subclass that names the latent.
+
+    The loops run in float32 whatever the mixed precision around them: at these sizes the casts
+    cost more than the arithmetic saves.
+
+    Reference: Hafner et al., 2019 (PlaNet), equation 4.
+    """
+
+    def __init__(self, embed_dim: int, action_dim: int, latent: Latent, deter: int, hidden: int):
+        super().__init__()
+        self.latent, self.deter_dim = latent, deter
+        self.feature_dim = deter + latent.dim
+        self.stoch_in = nn.Linear(latent.dim, hidden)
+        self.action_in = nn.Linear(action_dim, hidden, bias=False)
+        self.input_norm = nn.LayerNorm(hidden)
+        self.cell = NormGRUCell(hidden, deter)
+        self.prior_net = MLP(deter, latent.raw_dim, hidden=hidden, layers=1)
+        self.deter_in = nn.Linear(deter, hidden)
+        self.embed_in = nn.Linear(embed_dim, hidden, bias=False)
+        self.posterior_norm = nn.LayerNorm(hidden)
+        self.posterior_out = nn.Linear(hidden, latent.raw_dim)
+
+    def initial(self, batch: int) -> RSSMState:
+        """Zero memory, zero sample."""
+        like = self.stoch_in.weight
+        raw = like.new_zeros(batch, self.latent.raw_dim)
+        return RSSMState(
+            like.new_zeros(batch, self.deter_dim),
+            like.new_zeros(batch, self.latent.dim),
+            self.latent.params(raw),
+        )
+
+    def prior(self, state: RSSMState, action: Float[Tensor, "B A"]) -> RSSMState:
+        """One step of memory, then a sample of the prior."""
+        deter = self._advance(state.deter, state.stoch, self.action_in(action))
+        return self._sampled(deter, self.latent.params(self.prior_net(deter)))
+
+    def posterior(self, prior: RSSMState, embed: Float[Tensor, "B E"]) -> RSSMState:
+        """The same memory with a latent that has seen the frame."""
+        params = self._posterior_params(prior.deter, self.embed_in(embed))
+        return self._sampled(prior.deter, params)
+
+    def kl(self, posterior: RSSMState, prior: RSSMState) -> Float[Tensor, "*batch"]:
+        """KL of the latents, in nats."""
+        return self.latent.kl(posterior.params, prior.params)
+
+    def feature(self, state: RSSMState) -> Float[Tensor, "*batch F"]:
+        """Memory and sample, joined."""
+        return torch.cat([state.deter, state.stoch], -1)
+
+    def observe(
+        self,
+        embed: Float[Tensor, "B T E"],
+        action: Float[Tensor, "B T A"],
+        is_first: Bool[Tensor, "B T"],
+        state: RSSMState | None = None,
+    ) -> Observed:
+        """The base loop with all that is not sequential taken out of it."""
+        with torch.autocast(embed.device.type, enabled=False):
+            batch, steps = is_first.shape
+            fresh = self.initial(batch)
+            state = fresh if state is None else state
+            embeds = self.embed_in(embed.float()).unbind(1)
+            actions = self.action_in(action * (~is_first)[..., None]).unbind(1)
+            noise = self.latent.noise((steps, batch), fresh.stoch)
+            # Batches without a reset inside are common: skip the blend there.
+            resets = is_first.any(0).tolist()
+            posteriors = []
+            for t in range(steps):
+                state = where_state(is_first[:, t], fresh, state) if resets[t] else state
+                deter = self._advance(state.deter, state.stoch, actions[t])
+                params = self._posterior_params(deter, embeds[t])
+                state = RSSMState(deter, self.latent.sample(params, noise[t]), params)
+                posteriors.append(state)
+            posterior = RSSMState(*(torch.stack(field, 1) for field in zip(*posteriors)))
+            prior_params = self.latent.params(self.prior_net(posterior.deter))
+            return Observed(posterior, self._sampled(posterior.deter, prior_params))
+
+    def imagine(self, state: RSSMState, actions: Float[Tensor, "N H A"]) -> RSSMState:
+        """The base loop with actions projected and noise drawn for all steps at once."""
+        with torch.autocast(actions.device.type, enabled=False):
+            count, steps = actions.shape[:2]
+            projected = self.action_in(actions).unbind(1)
+            noise = self.latent.noise((steps, count), state.stoch)
+            deter, stoch, states = state.deter, state.stoch, []
+            for t in range(steps):
+                deter = self._advance(deter, stoch, projected[t])
+                params = self.latent.params(self.prior_net(deter))
+                stoch = self.latent.sample(params, noise[t])
+                states.append(RSSMState(deter, stoch, params))
+            return RSSMState(*(torch.stack(field, 1) for field in zip(*states)))
+
+    def _advance(self, deter: Tensor, stoch: Tensor, projected_action: Tensor) -> Tensor:
+        hidden = nn.functional.silu(self.input_norm(self.stoch_in(stoch) + projected_action))
+        return self.cell(self.cell.project(hidden), deter)
+
+    def _posterior_params(self, deter: Tensor, projected_embed: Tensor) -> Tensor:
+        hidden = self.posterior_norm(self.deter_in(deter) + projected_embed)
+        return self.latent.params(self.posterior_out(nn.functional.silu(hidden)))
+
+    def _sampled(self, deter: Tensor, params: Tensor) -> RSSMState:
+        noise = self.latent.noise(tuple(deter.shape[:-1]), deter)
+        return RSSMState(deter, self.latent.sample(params, noise), params)
+
+
+class GaussianRSSM(RSSM):
+    """RSSM with a diagonal Gaussian latent.
+
+    Args:
+        embed_dim: E, size of a frame's embedding.
+        action_dim: A.
+        stoch: size of the latent.
+        deter: size of the memory.
+        hidden: width of the hidden layers.
+        min_std: floor of the latent's standard deviation.
+
+    Reference: Hafner et al., 2019 (PlaNet), section 3; 2020 (Dreamer).
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        action_dim: int,
+        stoch: int = 30,
+        deter: int = 200,
+        hidden: int = 200,
+        min_std: float = 0.1,
+    ):
+        super().__init__(embed_dim, action_dim, GaussianLatent(stoch, min_std), deter, hidden)
+
+
+class CategoricalRSSM(RSSM):
+    """RSSM with a stack of categorical latents.
+
+    Args:
+        embed_dim: E, size of a frame's embedding.
+        action_dim: A.
+        stack: number of categoricals.
+        classes: classes of each.
+        deter: size of the memory.
+        hidden: width of the hidden layers.
+        unimix: share of the uniform distribution mixed into every categorical.
+
+    Reference: Hafner et al., 2021 (DreamerV2); 2023 (DreamerV3).
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        action_dim: int,
+        stack: int = 32,
+        classes: int = 32,
+        deter: int = 512,
+        hidden: int = 512,
+        unimix: float = 0.01,
+    ):
+        latent = CategoricalLatent(stack, classes, unimix)
+        super().__init__(embed_dim, action_dim, latent, deter, hidden)

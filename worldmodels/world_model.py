@@ -1,0 +1,198 @@
+"""The hub: one latent simulator that observes, imagines, scores plans and decodes its dreams."""
+
+from collections.abc import Callable
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+
+from worldmodels.dynamics.base import (
+    Dynamics,
+    Observed,
+    detach_state,
+    repeat_state,
+    select_state,
+    stack_states,
+)
+from worldmodels.dynamics.rssm import GaussianRSSM
+from worldmodels.nn.decoders import ConvDecoder, Decoder
+from worldmodels.nn.encoders import ConvEncoder, Encoder
+from worldmodels.nn.heads import ContinueHead, GaussianRewardHead, Head
+from worldmodels.nn.pixels import Centered, PixelScaling
+from worldmodels.types import ActionSpace, Batch, Imagination, Losses, ObsShape, Policy, State, Value
+
+
+class WorldModel(nn.Module):
+    """Encoder, dynamics, decoder, reward and continue heads behind one latent interface.
+
+    Parts come as factories, so that no size is ever written twice.
+
+    Args:
+        obs_shape: ``(C, h, w)`` of the frames.
+        action_space: what an action is.
+        encoder: frames to embeddings, called with ``obs_shape``.
+        dynamics: called with ``(embed_dim, action_dim)``.
+        decoder: features to frames, called with ``(feature_dim, obs_shape)``.
+        reward: called with ``feature_dim``.
+        continues: probability that the episode goes on, called with ``feature_dim``.
+        pixels: bytes to floats, called with ``obs_shape``.
+        discount: gamma per agent step.
+        image_weight: weight of the squared error summed over a frame's pixels.
+        reward_weight: weight of the reward head's loss.
+        continue_weight: weight of the continue head's loss.
+        dynamics_weight: weight of the KL that trains the prior towards the posterior.
+        representation_weight: weight of the KL that trains the posterior towards the prior.
+        free_nats: KL below this many nats per time step is not penalised.
+        image_fraction: share of time steps that are decoded in training (an unbiased estimate).
+
+    Reference: Hafner et al., 2019 (PlaNet); 2023 (DreamerV3), equations 3 to 5.
+    """
+
+    def __init__(
+        self,
+        obs_shape: ObsShape,
+        action_space: ActionSpace,
+        encoder: Callable[[ObsShape], Encoder] = ConvEncoder,
+        dynamics: Callable[[int, int], Dynamics] = GaussianRSSM,
+        decoder: Callable[[int, ObsShape], Decoder] = ConvDecoder,
+        reward: Callable[[int], Head] = GaussianRewardHead,
+        continues: Callable[[int], Head] = ContinueHead,
+        pixels: Callable[[ObsShape], PixelScaling] = Centered,
+        discount: float = 0.99,
+        image_weight: float = 1.0,
+        reward_weight: float = 1.0,
+        continue_weight: float = 1.0,
+        dynamics_weight: float = 0.8,
+        representation_weight: float = 0.2,
+        free_nats: float = 1.0,
+        image_fraction: float = 1.0,
+    ):
+        super().__init__()
+        _check_options(discount=discount, image_fraction=image_fraction)
+        self.obs_shape, self.action_space = obs_shape, action_space
+        self.pixels = pixels(obs_shape)
+        self.encoder = encoder(obs_shape)
+        self.dynamics = dynamics(self.encoder.embed_dim, action_space.dim)
+        self.decoder = decoder(self.dynamics.feature_dim, obs_shape)
+        self.reward = reward(self.dynamics.feature_dim)
+        self.continues = continues(self.dynamics.feature_dim)
+        self.discount, self.free_nats = discount, free_nats
+        self.image_fraction = image_fraction
+        self.weights = {
+            "image": image_weight,
+            "reward": reward_weight,
+            "continue": continue_weight,
+            "dynamics": dynamics_weight,
+            "representation": representation_weight,
+        }
+
+    def encode(self, obs: UInt8[Tensor, "*batch C h w"]) -> Float[Tensor, "*batch E"]:
+        """Frames of bytes to embeddings."""
+        return self.encoder(self.pixels(obs))
+
+    def decode(self, feature: Float[Tensor, "*batch F"]) -> UInt8[Tensor, "*batch C h w"]:
+        """Features to frames of bytes."""
+        return self.pixels.inverse(self.decoder(feature))
+
+    def feature(self, state: State) -> Float[Tensor, "*batch F"]:
+        """What heads, policies and values read."""
+        return self.dynamics.feature(state)
+
+    def observe(
+        self,
+        obs: UInt8[Tensor, "B T C h w"],
+        action: Float[Tensor, "B T A"],
+        is_first: Bool[Tensor, "B T"],
+        state: State | None = None,
+    ) -> Observed:
+        """Filters a sequence of frames; leading axes of the states are B T."""
+        return self.dynamics.observe(self.encode(obs), action, is_first, state)
+
+    def loss(self, batch: Batch) -> tuple[Losses, State]:
+        """The training loss of every part, and the posterior states (leading axes B T)."""
+        posterior, prior = self.observe(batch.obs, batch.action, batch.is_first)
+        feature = self.feature(posterior)
+        # Balanced KL: the same value twice, each with one side held fixed.
+        kl = self.dynamics.kl(detach_state(posterior), prior)
+        parts = {
+            "reward": self.reward.loss(feature, batch.reward),
+            "continue": self.continues.loss(feature, (~batch.is_terminal).float()),
+            "dynamics": kl.clamp(min=self.free_nats),
+            "representation": self.dynamics.kl(posterior, detach_state(prior)).clamp(
+                min=self.free_nats
+            ),
+        }
+        parts["image"], unexplained = self._image_loss(feature, batch.obs)
+        total = torch.stack([self.weights[name] * part.mean() for name, part in parts.items()])
+        metrics = {f"loss/{name}": part.detach().mean() for name, part in parts.items()}
+        metrics |= {"kl": kl.detach().mean(), "image_unexplained": unexplained}
+        return Losses(total.sum(), metrics), posterior
+
+    def _image_loss(self, feature: Tensor, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Squared error per decoded frame, and the share of the image that is not explained."""
+        steps = obs.shape[1]
+        count = max(1, round(self.image_fraction * steps))
+        if count < steps:
+            chosen = torch.randperm(steps, device=obs.device)[:count]
+            feature, obs = feature[:, chosen], obs[:, chosen]
+        target = self.pixels(obs)
+        error = (self.decoder(feature).float() - target).square()
+        unexplained = error.detach().mean() / target.square().mean().clamp(min=1e-8)
+        return error.sum((-1, -2, -3)), unexplained
+
+    def rollout(self, start: State, actions: Float[Tensor, "N H A"]) -> Imagination:
+        """Imagines the outcome of given actions."""
+        states = self.dynamics.imagine(start, actions)
+        after = self.feature(states)
+        feature = torch.cat([self.feature(start)[:, None], after], 1)
+        return Imagination(feature, actions, self.reward(after), self._discounts(after))
+
+    def imagine(self, start: State, policy: Policy, horizon: int) -> Imagination:
+        """Imagines ``horizon`` steps of a policy that acts on features."""
+        states, actions = [start], []
+        for _ in range(horizon):
+            actions.append(policy(self.feature(states[-1])))
+            states.append(self.dynamics.prior(states[-1], actions[-1]))
+        feature = self.feature(stack_states(states, 1))
+        after = feature[:, 1:]
+        return Imagination(
+            feature, torch.stack(actions, 1), self.reward(after), self._discounts(after)
+        )
+
+    def score(
+        self, state: State, actions: Float[Tensor, "B N H A"], value: Value | None = None
+    ) -> Float[Tensor, "B N"]:
+        """Predicted return of N candidate plans from each of B states.
+
+        Rewards are weighted by the discounts up to their step; ``value`` adds what comes after
+        the horizon.
+        """
+        start = repeat_state(state, actions.shape[1])
+        dream = self.rollout(start, rearrange(actions, "B N H A -> (B N) H A"))
+        reached = torch.cumprod(dream.discount, -1)
+        total = dream.reward[:, 0] + (reached[:, :-1] * dream.reward[:, 1:]).sum(-1)
+        if value is not None:
+            total = total + reached[:, -1] * value(dream.feature[:, -1])
+        return rearrange(total, "(B N) -> B N", N=actions.shape[1])
+
+    def filter(
+        self,
+        obs: UInt8[Tensor, "B C h w"],
+        action: Float[Tensor, "B A"],
+        is_first: Bool[Tensor, " B"],
+        state: State,
+    ) -> State:
+        """One step of ``observe``: the state after the frame that ``action`` led to."""
+        seen = self.observe(obs[:, None], action[:, None], is_first[:, None], state)
+        return select_state(seen.posterior, (slice(None), 0))
+
+    def _discounts(self, feature: Tensor) -> Tensor:
+        return self.discount * self.continues(feature)
+
+
+def _check_options(discount: float, image_fraction: float) -> None:
+    if not 0 < discount <= 1:
+        raise ValueError(f"discount={discount}: choose a number above 0 and at most 1")
+    if not 0 < image_fraction <= 1:
+        raise ValueError(f"image_fraction={image_fraction}: choose a share above 0 and at most 1")
