@@ -1,0 +1,115 @@
+"""Building blocks: multilayer perceptron, layer-normed GRU cell, and weight initialisation."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+# Standard deviation of a unit normal cut off at two standard deviations.
+_TRUNCATED_STD = 0.87962566103423978
+
+
+def truncated_normal_init(weight: Tensor, fan_in: int) -> None:
+    """Fills ``weight`` with a normal of variance ``1 / fan_in``, cut off at two deviations.
+
+    Reference: Hafner et al., 2023 (DreamerV3), released code.
+    """
+    std = fan_in**-0.5 / _TRUNCATED_STD
+    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
+
+
+def initialise(module: nn.Module) -> None:
+    """Sets every linear and convolution layer inside ``module``: truncated normal, zero bias."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            truncated_normal_init(layer.weight, _fan_in(layer))
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def zero_init(layer: nn.Linear) -> None:
+    """Makes an output layer answer 0, so that an untrained head biases nothing.
+
+    Reference: Hafner et al., 2023 (DreamerV3), appendix on reward and critic heads.
+    """
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def _fan_in(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> int:
+    if isinstance(layer, nn.Linear):
+        return layer.in_features
+    taps = layer.kernel_size[0] * layer.kernel_size[1]
+    if isinstance(layer, nn.ConvTranspose2d):
+        # A stride of s leaves each output pixel only 1 / s^2 of the taps.
+        taps = max(1, taps // (layer.stride[0] * layer.stride[1]))
+    return layer.in_channels // layer.groups * taps
+
+
+class MLP(nn.Module):
+    """``layers`` times (linear, norm, activation), then a plain linear layer.
+
+    With ``layers=0`` it is that last linear layer alone.
+
+    Attributes:
+        output: the last linear layer (for ``zero_init``).
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        hidden: int = 256,
+        layers: int = 2,
+        activation: Callable[[], nn.Module] = nn.SiLU,
+        norm: Callable[[int], nn.Module] = nn.LayerNorm,
+    ):
+        super().__init__()
+        widths = [in_dim] + [hidden] * layers
+        stack = [
+            nn.Sequential(nn.Linear(before, after), norm(after), activation())
+            for before, after in pairwise(widths)
+        ]
+        self.hidden = nn.Sequential(*stack)
+        self.output = nn.Linear(widths[-1], out_dim)
+        initialise(self)
+
+    def forward(self, x: Float[Tensor, "*batch X"]) -> Float[Tensor, "*batch Y"]:
+        """Maps the last axis from ``in_dim`` to ``out_dim``."""
+        return self.output(self.hidden(x))
+
+
+class NormGRUCell(nn.Module):
+    """A GRU cell with one layer norm over its joined gates and a slow start.
+
+    The product with the input does not depend on the recurrent state, so a loop over time can
+    ``project`` all its inputs at once and keep only the sequential half.
+
+    Reference: Hafner et al., 2021 (DreamerV2), released code (update bias -1).
+    """
+
+    def __init__(self, input_dim: int, hidden_dim: int):
+        super().__init__()
+        self.from_input = nn.Linear(input_dim, 3 * hidden_dim, bias=False)
+        self.from_hidden = nn.Linear(hidden_dim, 3 * hidden_dim, bias=False)
+        self.norm = nn.LayerNorm(3 * hidden_dim)
+        # The two products are one matrix cut in two: both count towards the fan-in.
+        for layer in (self.from_input, self.from_hidden):
+            truncated_normal_init(layer.weight, input_dim + hidden_dim)
+
+    def project(self, x: Float[Tensor, "*batch X"]) -> Float[Tensor, "*batch G"]:
+        """The input's share of the gates, for any number of rows and steps."""
+        return self.from_input(x)
+
+    def forward(
+        self, projected: Float[Tensor, "B G"], hidden: Float[Tensor, "B D"]
+    ) -> Float[Tensor, "B D"]:
+        """One step: the next hidden state from a projected input and the last hidden state."""
+        gates = self.norm(torch.addmm(projected, hidden, self.from_hidden.weight.mT))
+        # Under autocast the gates are bfloat16; the state that is carried stays as it came.
+        reset, candidate, update = gates.to(hidden.dtype).chunk(3, -1)
+        candidate = torch.tanh(reset.sigmoid() * candidate)
+        return torch.lerp(hidden, candidate, torch.sigmoid(update - 1))

@@ -1,0 +1,117 @@
+"""Images to embeddings: the contract, and a strided convolution network for any image size."""
+
+from abc import ABC, abstractmethod
+from itertools import pairwise
+
+import torch
+from einops import pack, rearrange, unpack
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from worldmodels.nn.blocks import initialise
+from worldmodels.types import ObsShape
+
+
+class Encoder(nn.Module, ABC):
+    """Turns images into embeddings.
+
+    Subclasses take ``obs_shape`` as their first argument, everything else has a default.
+    Images are floats of about [-0.5, 0.5] (or whitened ones, around 0).
+
+    Attributes:
+        embed_dim: E, the size of an embedding.
+    """
+
+    embed_dim: int
+
+    @abstractmethod
+    def forward(self, image: Float[Tensor, "*batch C h w"]) -> Float[Tensor, "*batch E"]:
+        """Embeds images under any leading axes; rows never influence each other."""
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of each pixel: one kernel on channels-last memory."""
+
+    def forward(self, input: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+        """Normalises each pixel's channels."""
+        pixels = super().forward(rearrange(input, "B C h w -> B h w C"))
+        return rearrange(pixels, "B h w C -> B C h w")
+
+
+def check_image_shape(obs_shape: ObsShape, scale: int) -> None:
+    """Refuses images that strided convolutions cannot read.
+
+    Raises:
+        ValueError: if a side is under 16 pixels, or under 8 after division by ``scale``.
+    """
+    side = min(obs_shape[1:])
+    if side < 16:
+        raise ValueError(
+            f"obs_shape={tuple(obs_shape)}: images need at least 16 pixels a side; resize them"
+        )
+    if scale < 1 or side // scale < 8:
+        raise ValueError(
+            f"scale {scale} on obs_shape={tuple(obs_shape)}: choose 1 to {side // 8}, "
+            "so that 8 pixels a side are left"
+        )
+
+
+def infer_stages(side: int) -> int:
+    """How often ``side`` is halved until it is at most 7 (for 16 and up that leaves 4 to 7)."""
+    stages = 1
+    while side >> stages > 7:
+        stages += 1
+    return stages
+
+
+class ConvEncoder(Encoder):
+    """Strided convolutions that halve the image and double the channels, then flatten.
+
+    Args:
+        obs_shape: ``(C, h, w)``, at least 16 pixels a side.
+        depth: channels after the first stage.
+        stages: number of halvings; when None, until the smaller side is 4 to 7.
+        kernel: even size of every convolution's window.
+        downscale: side of the squares that are averaged before the first convolution.
+
+    Raises:
+        ValueError: if the image is too small, or ``stages`` or ``kernel`` does not fit it.
+    """
+
+    def __init__(
+        self,
+        obs_shape: ObsShape,
+        depth: int = 16,
+        stages: int | None = None,
+        kernel: int = 4,
+        downscale: int = 1,
+    ):
+        super().__init__()
+        check_image_shape(obs_shape, downscale)
+        if kernel < 2 or kernel % 2:
+            raise ValueError(f"kernel={kernel}: choose an even window such as 4")
+        height, width = (-(-side // downscale) for side in obs_shape[1:])
+        stages = infer_stages(min(height, width)) if stages is None else stages
+        if stages < 1 or min(height, width) >> stages < 1:
+            raise ValueError(f"stages={stages}: a {height}x{width} image allows 1 or more halvings")
+        self.downscale = downscale
+        channels = [obs_shape[0]] + [depth * 2**stage for stage in range(stages)]
+        self.stages = nn.Sequential()
+        for before, after in pairwise(channels):
+            conv = nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2 - 1)
+            self.stages.append(nn.Sequential(conv, ChannelNorm(after), nn.SiLU()))
+        initialise(self)
+        # Channels-last weights keep the activations channels-last from end to end.
+        self.stages.to(memory_format=torch.channels_last)
+        self.embed_dim = channels[-1] * (height >> stages) * (width >> stages)
+
+    def forward(self, image: Float[Tensor, "*batch C h w"]) -> Float[Tensor, "*batch E"]:
+        """Embeds images under any leading axes."""
+        images, batch = pack([image], "* C h w")
+        if self.downscale > 1:
+            # ceil_mode averages the partial squares at the border of an indivisible size.
+            images = F.avg_pool2d(images, self.downscale, ceil_mode=True)
+        images = images.contiguous(memory_format=torch.channels_last)
+        embed = rearrange(self.stages(images), "B C h w -> B (h w C)")
+        return unpack(embed, batch, "* E")[0]
