@@ -20,7 +20,16 @@ from worldmodels.nn.decoders import ConvDecoder, Decoder
 from worldmodels.nn.encoders import ConvEncoder, Encoder
 from worldmodels.nn.heads import ContinueHead, GaussianRewardHead, Head
 from worldmodels.nn.pixels import Centered, PixelScaling
-from worldmodels.types import ActionSpace, Batch, Imagination, Losses, ObsShape, Policy, State, Value
+from worldmodels.types import (
+    ActionSpace,
+    Batch,
+    Imagination,
+    Losses,
+    ObsShape,
+    Policy,
+    State,
+    Value,
+)
 
 
 class WorldModel(nn.Module):

@@ -1,0 +1,113 @@
+import pytest
+import torch
+
+from worldmodels.dynamics import CategoricalRSSM, GaussianRSSM
+from worldmodels.dynamics.base import Dynamics, select_state
+
+B, T, E, A = 3, 6, 5, 2
+
+
+def small_rssms():
+    torch.manual_seed(0)
+    return [
+        GaussianRSSM(E, A, stoch=4, deter=8, hidden=8),
+        CategoricalRSSM(E, A, stack=3, classes=4, deter=8, hidden=8),
+    ]
+
+
+def fixed_noise(dynamics, monkeypatch):
+    """The same noise at every step, so that drawing it early or late cannot matter."""
+    width = dynamics.latent.noise((1,), torch.zeros(1)).shape[-1]
+    fixed = torch.linspace(0.1, 0.9, width)
+    monkeypatch.setattr(
+        dynamics.latent, "noise", lambda shape, like: fixed.expand(*shape, width).to(like.dtype)
+    )
+
+
+def sequence(resets=((1, 3), (2, 0))):
+    generator = torch.Generator().manual_seed(1)
+    embed = torch.randn(B, T, E, generator=generator)
+    action = torch.randn(B, T, A, generator=generator)
+    is_first = torch.zeros(B, T, dtype=torch.bool)
+    for row, step in resets:
+        is_first[row, step] = True
+    return embed, action, is_first
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_fast_observe_equals_the_base_loop(index, monkeypatch):
+    dynamics = small_rssms()[index]
+    fixed_noise(dynamics, monkeypatch)
+    embed, action, is_first = sequence()
+    fast = dynamics.observe(embed, action, is_first)
+    slow = Dynamics.observe(dynamics, embed, action, is_first)
+    for ours, reference in zip((*fast.posterior, *fast.prior), (*slow.posterior, *slow.prior)):
+        torch.testing.assert_close(ours, reference)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_fast_imagine_equals_the_base_loop(index, monkeypatch):
+    dynamics = small_rssms()[index]
+    fixed_noise(dynamics, monkeypatch)
+    embed, action, is_first = sequence()
+    start = select_state(dynamics.observe(embed, action, is_first).posterior, (slice(None), -1))
+    fast = dynamics.imagine(start, action)
+    slow = Dynamics.imagine(dynamics, start, action)
+    for ours, reference in zip(fast, slow):
+        torch.testing.assert_close(ours, reference)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_reset_forgets_state_and_action(index, monkeypatch):
+    dynamics = small_rssms()[index]
+    fixed_noise(dynamics, monkeypatch)
+    embed, action, is_first = sequence(resets=((0, 3), (1, 3), (2, 3)))
+    joined = dynamics.observe(embed, action, is_first).posterior
+    fresh_action = action[:, 3:].clone()
+    fresh_action[:, 0] = 0
+    fresh = dynamics.observe(embed[:, 3:], fresh_action, is_first[:, 3:]).posterior
+    torch.testing.assert_close(joined.stoch[:, 3:], fresh.stoch)
+    torch.testing.assert_close(joined.deter[:, 3:], fresh.deter)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_carried_state_continues_a_sequence(index, monkeypatch):
+    dynamics = small_rssms()[index]
+    fixed_noise(dynamics, monkeypatch)
+    embed, action, is_first = sequence()
+    whole = dynamics.observe(embed, action, is_first).posterior
+    first = dynamics.observe(embed[:, :2], action[:, :2], is_first[:, :2]).posterior
+    carried = select_state(first, (slice(None), -1))
+    second = dynamics.observe(embed[:, 2:], action[:, 2:], is_first[:, 2:], carried).posterior
+    torch.testing.assert_close(whole.deter[:, 2:], second.deter)
+    torch.testing.assert_close(whole.stoch[:, 2:], second.stoch)
+
+
+def test_prior_does_not_see_the_frame_and_the_posterior_does():
+    dynamics = small_rssms()[0]
+    embed, action, is_first = sequence(resets=())
+    changed = embed.clone()
+    changed[:, 2] += 1
+    torch.manual_seed(3)
+    before = dynamics.observe(embed, action, is_first)
+    torch.manual_seed(3)
+    after = dynamics.observe(changed, action, is_first)
+    torch.testing.assert_close(before.prior.params[:, :3], after.prior.params[:, :3])
+    assert (before.posterior.params[:, 2] - after.posterior.params[:, 2]).abs().max() > 1e-3
+    assert (before.prior.params[:, 3] - after.prior.params[:, 3]).abs().max() > 1e-4
+
+
+def test_memory_follows_the_written_out_equations():
+    dynamics = small_rssms()[0]
+    state = dynamics.initial(B)._replace(deter=torch.randn(B, 8), stoch=torch.randn(B, 4))
+    action = torch.randn(B, A)
+    joined = dynamics.stoch_in(state.stoch) + action @ dynamics.action_in.weight.T
+    hidden = torch.nn.functional.silu(dynamics.input_norm(joined))
+    gates = dynamics.cell.norm(
+        hidden @ dynamics.cell.from_input.weight.T
+        + state.deter @ dynamics.cell.from_hidden.weight.T
+    )
+    reset, candidate, update = gates.split(8, -1)
+    update = torch.sigmoid(update - 1)
+    expected = update * torch.tanh(torch.sigmoid(reset) * candidate) + (1 - update) * state.deter
+    torch.testing.assert_close(dynamics.prior(state, action).deter, expected)

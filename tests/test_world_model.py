@@ -1,0 +1,244 @@
+from functools import partial
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from worldmodels.dynamics import Dynamics, GaussianRSSM
+from worldmodels.nn.decoders import ConvDecoder
+from worldmodels.nn.encoders import ConvEncoder
+from worldmodels.nn.heads import Head
+from worldmodels.nn.pixels import Centered, HalfRange
+from worldmodels.types import ActionSpace, Batch
+from worldmodels.world_model import WorldModel
+
+SHAPE = (3, 16, 16)
+
+
+class Position(NamedTuple):
+    x: Tensor
+
+
+class Walk(Dynamics):
+    """x moves by the action: every prediction can be done by hand."""
+
+    def __init__(self, embed_dim, action_dim):
+        super().__init__()
+        self.feature_dim = 1
+
+    def initial(self, batch):
+        return Position(torch.zeros(batch, 1))
+
+    def prior(self, state, action):
+        return Position(state.x + action)
+
+    def posterior(self, prior, embed):
+        return prior
+
+    def kl(self, posterior, prior):
+        return posterior.x[..., 0] * 0
+
+    def feature(self, state):
+        return state.x
+
+
+class Identity(Head):
+    def __init__(self, feature_dim):
+        super().__init__()
+
+    def forward(self, feature):
+        return feature[..., 0]
+
+    def loss(self, feature, target):
+        return feature[..., 0] - target
+
+
+class HalfBelowZero(Identity):
+    """Continues surely at x >= 0, with probability 1/2 below."""
+
+    def forward(self, feature):
+        return torch.where(feature[..., 0] >= 0, 1.0, 0.5)
+
+
+def walker(discount=0.9):
+    return WorldModel(
+        SHAPE,
+        ActionSpace(1, False),
+        encoder=partial(ConvEncoder, depth=2),
+        decoder=partial(ConvDecoder, depth=2),
+        dynamics=Walk,
+        reward=Identity,
+        continues=HalfBelowZero,
+        discount=discount,
+    )
+
+
+def tiny(**options):
+    return WorldModel(
+        SHAPE,
+        ActionSpace(1, False),
+        encoder=partial(ConvEncoder, depth=4),
+        decoder=partial(ConvDecoder, depth=4),
+        dynamics=partial(GaussianRSSM, stoch=4, deter=16, hidden=16),
+        **options,
+    )
+
+
+def batch(rows=4, steps=8):
+    generator = torch.Generator().manual_seed(0)
+    level = torch.randint(0, 256, (rows, steps, 1, 1, 1), generator=generator)
+    first = torch.zeros(rows, steps, dtype=torch.bool)
+    first[:, 0] = True
+    action = torch.rand(rows, steps, 1, generator=generator) * 2 - 1
+    action[:, 0] = 0
+    return Batch(
+        level.expand(rows, steps, *SHAPE).to(torch.uint8).contiguous(),
+        action,
+        action[..., 0].clone(),
+        first,
+        torch.zeros(rows, steps, dtype=torch.bool),
+    )
+
+
+def test_score_adds_discounted_rewards_on_arrival():
+    start = Position(torch.tensor([[1.0]]))
+    actions = torch.tensor([[[[1.0], [2.0], [-1.0]], [[-2.0], [0.0], [3.0]]]])
+    # Plan 1 visits 2, 4, 3. Plan 2 visits -1, -1, 2: after each step below zero half survives.
+    first = 2 + 0.9 * 4 + 0.81 * 3
+    second = -1 + (0.9 * 0.5) * -1 + (0.9 * 0.5) ** 2 * 2
+    scores = walker().score(start, actions)
+    torch.testing.assert_close(scores, torch.tensor([[first, second]]))
+
+
+def test_score_adds_the_value_that_is_reached():
+    start = Position(torch.tensor([[0.0]]))
+    actions = torch.tensor([[[[1.0], [-2.0]]]])
+    # Visits 1, -1; the value of -1 counts with discount 0.9 * (0.9 * 0.5).
+    expected = 1 + 0.9 * -1 + 0.9 * 0.45 * 100 * -1
+    scores = walker().score(start, actions, value=lambda feature: 100 * feature[..., 0])
+    torch.testing.assert_close(scores, torch.tensor([[expected]]))
+
+
+def test_score_keeps_states_and_candidates_apart():
+    starts = Position(torch.tensor([[0.0], [10.0]]))
+    actions = torch.tensor([[[[1.0]], [[2.0]], [[3.0]]], [[[4.0]], [[5.0]], [[6.0]]]])
+    scores = walker().score(starts, actions)
+    torch.testing.assert_close(scores, torch.tensor([[1.0, 2, 3], [14, 15, 16]]))
+
+
+def test_imagine_follows_the_policy_on_the_state_it_is_in():
+    dream = walker().imagine(Position(torch.tensor([[1.0]])), lambda feature: feature, 3)
+    torch.testing.assert_close(dream.feature[0, :, 0], torch.tensor([1.0, 2, 4, 8]))
+    torch.testing.assert_close(dream.action[0, :, 0], torch.tensor([1.0, 2, 4]))
+    torch.testing.assert_close(dream.reward[0], torch.tensor([2.0, 4, 8]))
+    torch.testing.assert_close(dream.discount[0], torch.full((3,), 0.9))
+
+
+def test_rollout_equals_imagine_under_the_same_actions():
+    model = walker()
+    start = Position(torch.tensor([[1.0]]))
+    dream = model.imagine(start, lambda feature: feature, 3)
+    for ours, reference in zip(model.rollout(start, dream.action), dream):
+        torch.testing.assert_close(ours, reference)
+
+
+def test_filter_is_one_step_of_observe():
+    model, data = tiny(), batch(rows=2, steps=3)
+    torch.manual_seed(1)
+    whole = model.observe(data.obs[:, :1], data.action[:, :1], data.is_first[:, :1]).posterior
+    torch.manual_seed(1)
+    state = model.filter(
+        data.obs[:, 0], data.action[:, 0], data.is_first[:, 0], model.dynamics.initial(2)
+    )
+    torch.testing.assert_close(whole.stoch[:, 0], state.stoch)
+
+
+def test_total_is_the_weighted_sum_of_the_parts():
+    model = tiny(reward_weight=3.0, continue_weight=0.0, free_nats=0.0)
+    losses, _ = model.loss(batch())
+    parts = {name: losses.metrics[f"loss/{name}"] for name in model.weights}
+    expected = sum(model.weights[name] * parts[name] for name in parts)
+    torch.testing.assert_close(losses.total.detach(), expected)
+    torch.testing.assert_close(parts["dynamics"], parts["representation"])
+
+
+def test_free_nats_stop_the_gradient_of_a_small_kl():
+    model = tiny(free_nats=1e6, image_weight=0.0, reward_weight=0.0, continue_weight=0.0)
+    losses, _ = model.loss(batch())
+    losses.total.backward()
+    gradients = [p.grad for p in model.dynamics.parameters() if p.grad is not None]
+    assert all(gradient.abs().max() == 0 for gradient in gradients)
+
+
+def test_balance_trains_prior_and_posterior_apart():
+    model = tiny(
+        free_nats=0.0,
+        image_weight=0.0,
+        reward_weight=0.0,
+        continue_weight=0.0,
+        representation_weight=0.0,
+    )
+    losses, _ = model.loss(batch())
+    losses.total.backward()
+    assert model.dynamics.prior_net.output.weight.grad.abs().max() > 0
+    assert model.dynamics.posterior_out.weight.grad is not None
+    # Only through the memory's path may the posterior move: its last step has no successor.
+    one = model.loss(batch(steps=1))[0]
+    model.zero_grad()
+    one.total.backward()
+    grad = model.dynamics.posterior_out.weight.grad
+    assert grad is None or grad.abs().max() == 0
+
+
+def test_decoding_a_share_of_the_steps_is_unbiased():
+    torch.manual_seed(0)
+    model = tiny(image_fraction=0.25)
+    data = batch(rows=2, steps=8)
+    feature = torch.randn(2, 8, model.dynamics.feature_dim)
+    whole = tiny(image_fraction=1.0)
+    whole.load_state_dict(model.state_dict())
+    full = whole._image_loss(feature, data.obs)[0].mean()
+    parts = torch.stack([model._image_loss(feature, data.obs)[0].mean() for _ in range(300)])
+    assert abs(parts.mean() - full) < 4 * parts.std() / 300**0.5
+
+
+def test_actions_line_up_with_the_rewards_they_cause():
+    """Reward on arrival equals the action taken: only an unshifted model can learn it."""
+    torch.manual_seed(0)
+    model = tiny(reward_weight=10.0, image_weight=0.01, discount=1.0)
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    data = batch(rows=16, steps=12)
+    for _ in range(200):
+        losses, posterior = model.loss(data)
+        optimizer.zero_grad()
+        losses.total.backward()
+        optimizer.step()
+    start = type(posterior)(*(field[:, 0].detach() for field in posterior))
+    predicted = model.rollout(start, data.action[:, 1:]).reward
+    error = (predicted - data.reward[:, 1:]).abs().mean()
+    shifted = (predicted[:, 1:] - data.reward[:, 1:-1]).abs().mean()
+    assert error < 0.15
+    assert shifted > 3 * error
+
+
+def test_bytes_survive_the_pixel_scaling():
+    obs = torch.randint(0, 256, (5, *SHAPE), dtype=torch.uint8)
+    centered = Centered(SHAPE)
+    centered.fit(obs)
+    for pixels in (centered, HalfRange(SHAPE)):
+        torch.testing.assert_close(pixels.inverse(pixels(obs)), obs)
+    assert centered(obs).mean(0).abs().max() < 1e-5
+
+
+def test_decode_clips_to_bytes():
+    pixels = HalfRange(SHAPE)
+    image = torch.tensor([-2.0, 2.0, 0.0])[:, None, None, None].expand(3, *SHAPE)
+    assert pixels.inverse(image)[:, 0, 0, 0].tolist() == [0, 255, 128]
+
+
+@pytest.mark.parametrize("options", [{"discount": 0.0}, {"discount": 1.5}, {"image_fraction": 0.0}])
+def test_options_out_of_range_are_named(options):
+    (name,) = options
+    with pytest.raises(ValueError, match=f"{name}="):
+        tiny(**options)

@@ -1,0 +1,151 @@
+"""Metrics: one JSON line per log point, a CSV beside it, and where the time went."""
+
+import csv
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers.logger import Logger
+from torch import Tensor
+
+
+class JsonlLogger(Logger):
+    """Appends one JSON object per call to ``metrics.jsonl``; one write per line.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        """The logger's name."""
+        return "jsonl"
+
+    @property
+    def version(self) -> str:
+        """The run's name."""
+        return self.path.parent.name
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the configuration is in ``config.yaml``."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Writes a line."""
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Every line of a ``metrics.jsonl``."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def write_csv(path: Path) -> None:
+    """Writes ``metrics.csv`` beside ``metrics.jsonl``, one column per metric."""
+    rows = read_metrics(path)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    target = path.with_suffix(".csv")
+    temporary = target.with_suffix(".csv.tmp")
+    with temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    temporary.replace(target)
+
+
+class Clock:
+    """Shares of wall time by activity: env, sample, train, evaluate, log."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.started = time.perf_counter()
+
+    @contextmanager
+    def spent(self, activity: str) -> Iterator[None]:
+        """Books the time of the block on ``activity``."""
+        begin = time.perf_counter()
+        yield
+        self.seconds[activity] += time.perf_counter() - begin
+
+    def shares(self) -> dict[str, float]:
+        """Share of the time since the start, by activity."""
+        total = time.perf_counter() - self.started
+        return {f"time/{name}": round(spent / total, 4) for name, spent in self.seconds.items()}
+
+
+class Metrics(L.Callback):
+    """Averages a training step's metrics and hands them to the loggers.
+
+    Log points are every ``every`` updates; the x axis is environment steps, with ``update``
+    beside it. Everything else (``Collect``, ``Evaluate``) logs through ``write``.
+
+    Args:
+        clock: books the time.
+        env_steps: called for the environment steps recorded so far.
+        every: updates between log points.
+    """
+
+    def __init__(self, clock: Clock, env_steps: Callable[[], int], every: int = 50):
+        if every < 1:
+            raise ValueError(f"every={every}: log every 1 or more updates")
+        self.clock, self.env_steps, self.every = clock, env_steps, every
+        self.latest: dict[str, float] = {}
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0
+        self._mark = time.perf_counter()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Forgets what is not of this epoch."""
+        self._mark = time.perf_counter()
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        """The time since the last batch went into sampling."""
+        now = time.perf_counter()
+        self.clock.seconds["sample"] += now - self._mark
+        self._mark = now
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *args: Any
+    ) -> None:
+        """Adds up, and writes at a log point."""
+        now = time.perf_counter()
+        self.clock.seconds["train"] += now - self._mark
+        values = {"loss": outputs["loss"].detach(), **outputs["metrics"]}
+        for name, value in values.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._count += 1
+        if self._count >= self.every:
+            self._flush(trainer, module)
+        self._mark = time.perf_counter()
+        self.clock.seconds["log"] += self._mark - now
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Writes what is left of an epoch, so that nothing crosses a checkpoint."""
+        self._flush(trainer, module)
+
+    def write(
+        self, trainer: L.Trainer, module: L.LightningModule, values: dict[str, float]
+    ) -> None:
+        """Sends values to every logger at the current environment step."""
+        self.latest |= values
+        step = self.env_steps()
+        for logger in trainer.loggers:
+            logger.log_metrics({"update": int(module.update), **values}, step=step)  # type: ignore[arg-type]
+
+    def _flush(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if not self._count:
+            return
+        names = list(self._sums)
+        means = (torch.stack([self._sums[n].float() for n in names]) / self._count).tolist()
+        self._sums, self._count = {}, 0
+        self.write(trainer, module, {f"train/{n}": v for n, v in zip(names, means, strict=True)})

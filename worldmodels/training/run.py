@@ -1,0 +1,118 @@
+"""The run folder: where a run's configuration, metrics, checkpoints and model live.
+
+``runs/<name>/{config.yaml, run.json, metrics.jsonl, metrics.csv, checkpoints/, replay/, model/}``
+"""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+class RunFolder:
+    """Paths of one run, and the rules for starting and continuing it.
+
+    Args:
+        path: the folder, ``runs/<name>``.
+
+    Raises:
+        FileExistsError: when ``create`` would overwrite a run.
+        FileNotFoundError: when ``resume`` finds nothing to continue.
+    """
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.record = self.path / "run.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.checkpoints = self.path / "checkpoints"
+        self.replay = self.path / "replay"
+        self.model = self.path / "model"
+        self.media = self.path / "media"
+        self._marker = self.checkpoints / "latest.json"
+
+    def create(self) -> None:
+        """Starts a new run; an existing one is never overwritten."""
+        if self.config.exists():
+            raise FileExistsError(
+                f"run {self.path} exists already: continue it with --resume, or choose another "
+                "--name"
+            )
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+
+    def latest(self) -> dict[str, Any] | None:
+        """What the newest complete checkpoint says of itself (None before the first)."""
+        if not self._marker.exists():
+            return None
+        return json.loads(self._marker.read_text())
+
+    def complete(self, checkpoint: Path, about: dict[str, Any], keep: int = 2) -> None:
+        """Marks a written checkpoint as complete, then removes all but the newest ``keep``."""
+        write_text(self._marker, json.dumps({"file": checkpoint.name, **about}, indent=1))
+        older = sorted(self.checkpoints.glob("update-*.ckpt"))[:-keep]
+        for path in older:
+            path.unlink()
+
+    def resumable(self) -> dict[str, Any]:
+        """The marker to continue from, after cutting the metrics back to it."""
+        about = self.latest()
+        if about is None:
+            raise FileNotFoundError(
+                f"run {self.path} has no complete checkpoint to resume: start it without --resume"
+                + (f" after removing {self.path}" if self.config.exists() else "")
+            )
+        if self.metrics.exists():
+            with self.metrics.open("r+b") as file:
+                file.truncate(about["metrics_bytes"])
+        return about
+
+    def describe(self, **facts: Any) -> None:
+        """Writes ``run.json``: command, versions, machine, and the facts given."""
+        packages = ("worldmodels", "torch", "torchvision", "lightning", "gymnasium", "ale-py")
+        write_text(
+            self.record,
+            json.dumps(
+                {
+                    "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+                    "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                    "git": git_revision(),
+                    "python": platform.python_version(),
+                    "versions": {name: version(name) for name in packages},
+                    "cpu_threads": torch.get_num_threads(),
+                    **facts,
+                },
+                indent=1,
+            ),
+        )
+
+
+def git_revision() -> str | None:
+    """The working tree's commit, marked when it has uncommitted changes; None outside git."""
+    if shutil.which("git") is None:
+        return None
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() or None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole file or none of it: a temporary file, flushed, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
