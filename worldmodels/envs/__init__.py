@@ -1,1 +1,21 @@
-"""Environments: anything Gymnasium can make, as batches of uint8 pixels and scaled actions."""
+"""Environments: anything Gymnasium can make, as batches of uint8 pixels and scaled actions.
+
+Importing this package registers the built-in worlds with Gymnasium (names only, nothing is built).
+Elsewhere ``gymnasium.make("worldmodels.envs:worldmodels/CliffHill-v0")`` imports it on the way.
+"""
+
+from gymnasium.envs.registration import register
+
+_WORLDS = {
+    "CliffHill": "worldmodels.envs.cliff_hill:CliffHill",
+    "CartSwing": "worldmodels.envs.cart_swing:CartSwing",
+    "Counting": "worldmodels.envs.counting:Counting",
+}
+
+for _name, _path in _WORLDS.items():
+    register(
+        id=f"worldmodels/{_name}-v0",
+        entry_point="worldmodels.envs.world:WorldEnv",
+        vector_entry_point="worldmodels.envs.world:WorldVectorEnv",
+        kwargs={"world": _path},
+    )
