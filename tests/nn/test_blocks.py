@@ -1,0 +1,92 @@
+import torch
+from torch import nn
+
+from worldmodels.nn.blocks import MLP, NormGRUCell, initialise, truncated_normal_init, zero_init
+
+
+def layer_norm(x, norm):
+    centred = x - x.mean(-1, keepdim=True)
+    variance = centred.square().mean(-1, keepdim=True)
+    return centred / (variance + norm.eps).sqrt() * norm.weight + norm.bias
+
+
+def test_mlp_is_linear_norm_silu_then_a_plain_linear():
+    torch.manual_seed(0)
+    mlp = MLP(3, 2, hidden=5, layers=2).double()
+    x = torch.randn(4, 6, 3, dtype=torch.float64)
+    hidden = x
+    for linear, norm, _ in mlp.hidden:
+        hidden = layer_norm(hidden @ linear.weight.T + linear.bias, norm)
+        hidden = hidden / (1 + torch.exp(-hidden))
+    expected = hidden @ mlp.output.weight.T + mlp.output.bias
+    torch.testing.assert_close(mlp(x), expected)
+
+
+def test_mlp_without_hidden_layers_is_one_matrix():
+    mlp = MLP(3, 2, layers=0)
+    x = torch.randn(4, 3)
+    assert sum(p.numel() for p in mlp.parameters()) == 3 * 2 + 2
+    torch.testing.assert_close(mlp(x), x @ mlp.output.weight.T + mlp.output.bias)
+
+
+def test_gru_cell_follows_the_dreamer_formula():
+    torch.manual_seed(1)
+    cell = NormGRUCell(3, 4).double()
+    nn.init.normal_(cell.norm.weight)
+    nn.init.normal_(cell.norm.bias)
+    x, hidden = torch.randn(5, 3).double(), torch.randn(5, 4).double()
+    joined = torch.cat([x, hidden], -1)
+    matrix = torch.cat([cell.from_input.weight, cell.from_hidden.weight], -1)
+    gates = layer_norm(joined @ matrix.T, cell.norm)
+    reset = 1 / (1 + torch.exp(-gates[:, :4]))
+    candidate = torch.tanh(reset * gates[:, 4:8])
+    update = 1 / (1 + torch.exp(-(gates[:, 8:] - 1)))
+    expected = update * candidate + (1 - update) * hidden
+    torch.testing.assert_close(cell(cell.project(x), hidden), expected)
+
+
+def test_projecting_all_steps_at_once_equals_projecting_each():
+    cell = NormGRUCell(3, 4)
+    x = torch.randn(5, 7, 3)
+    for t in range(7):
+        torch.testing.assert_close(cell.project(x)[:, t], cell.project(x[:, t]))
+
+
+def test_gru_cell_keeps_its_state_in_float32_under_autocast():
+    cell = NormGRUCell(3, 4)
+    x, hidden = torch.randn(5, 3), torch.randn(5, 4)
+    expected = cell(cell.project(x), hidden)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = cell(cell.project(x), hidden)
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, expected, rtol=0, atol=0.03)
+
+
+def test_truncated_normal_has_variance_one_over_fan_in_and_no_tail():
+    torch.manual_seed(0)
+    weight = torch.empty(400, 500)
+    truncated_normal_init(weight, 25)
+    assert abs(weight.std().item() - 0.2) < 0.002
+    assert weight.abs().max().item() <= 2 * 0.2 / 0.8796 + 1e-4
+
+
+def test_fan_in_counts_the_inputs_of_one_output():
+    torch.manual_seed(0)
+    layers = nn.ModuleDict(
+        {
+            "linear": nn.Linear(100, 400),
+            "conv": nn.Conv2d(25, 400, 2),
+            # stride 2 leaves 4 of the 16 taps for each output pixel
+            "transposed": nn.ConvTranspose2d(25, 400, 4, stride=2),
+        }
+    )
+    initialise(layers)
+    for layer in layers.values():
+        assert abs(layer.weight.std().item() - 0.1) < 0.002
+        assert layer.bias.abs().max() == 0
+
+
+def test_zero_init_answers_zero():
+    layer = nn.Linear(3, 2)
+    zero_init(layer)
+    assert layer(torch.randn(4, 3)).abs().max() == 0

@@ -1,0 +1,62 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from worldmodels.nn.heads import ContinueHead, GaussianRewardHead, TwoHotHead
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (GaussianRewardHead(5, hidden=8), 0.0),
+        (TwoHotHead(5, hidden=8), 0.0),
+        (ContinueHead(5, hidden=8), 0.5),
+    ],
+)
+def test_untrained_heads_answer_without_bias(head, expected):
+    assert head(torch.randn(2, 3, 5)).tolist() == [[expected] * 3] * 2
+
+
+def test_gaussian_loss_is_half_the_squared_error_of_each_element():
+    head = GaussianRewardHead(2, layers=0)
+    nn.init.ones_(head.net.output.weight)
+    feature = torch.tensor([[1.0, 2.0], [0.5, -0.5]])
+    torch.testing.assert_close(head(feature), torch.tensor([3.0, 0.0]))
+    loss = head.loss(feature, torch.tensor([1.0, 3.0]))
+    torch.testing.assert_close(loss, torch.tensor([2.0, 4.5]))
+
+
+def test_two_hot_loss_of_an_untrained_head_is_the_log_of_the_bins():
+    head = TwoHotHead(2, bins=41)
+    loss = head.loss(torch.randn(3, 2), torch.tensor([0.0, 17.3, -1e12]))
+    torch.testing.assert_close(loss, torch.full((3,), math.log(41)))
+
+
+def test_continue_loss_is_the_cross_entropy_of_each_element():
+    head = ContinueHead(1, layers=0)
+    nn.init.ones_(head.net.output.weight)
+    feature = torch.tensor([[math.log(3)], [math.log(3)], [0.0]])
+    torch.testing.assert_close(head(feature), torch.tensor([0.75, 0.75, 0.5]))
+    loss = head.loss(feature, torch.tensor([1.0, 0.0, 0.5]))
+    expected = [-math.log(0.75), -math.log(0.25), math.log(2)]
+    torch.testing.assert_close(loss, torch.tensor(expected))
+
+
+@pytest.mark.parametrize("scale", [0.1, 1000.0])
+def test_two_hot_head_learns_targets_of_any_scale_with_one_step_size(scale):
+    torch.manual_seed(0)
+    head = TwoHotHead(2, hidden=32, layers=1)
+    feature = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    target = scale * torch.tensor([1.0, -1.0, 0.25])
+    optimiser = torch.optim.Adam(head.parameters(), 0.01)
+    for _ in range(300):
+        optimiser.zero_grad()
+        head.loss(feature, target).mean().backward()
+        optimiser.step()
+    torch.testing.assert_close(head(feature), target, rtol=0.05, atol=0.02 * scale)
+
+
+def test_two_hot_bins_travel_with_the_weights():
+    assert "bins" in TwoHotHead(2, bins=41).state_dict()
