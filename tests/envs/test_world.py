@@ -148,13 +148,14 @@ def test_seeds_fix_the_starts_and_none_goes_on():
 
 
 def test_a_world_with_other_constants_can_be_given():
-    class LowCliff(CliffHill):
-        edge = 0.1
+    class NearCliff(CliffHill):
+        distance = 0.05
 
-    env = gymnasium.make("worldmodels/CliffHill-v0", world=LowCliff())
-    env.reset(seed=0)
-    infos = [env.step(np.ones(1, dtype=np.float32))[4] for _ in range(3)]
-    assert infos[-1]["fell"]
+    env = gymnasium.make("worldmodels/CliffHill-v0", world=NearCliff(open_share=0.0))
+    _, start = env.reset(seed=0)
+    steps = int((start["edge"] - start["position"]) / 0.02) + 1
+    infos = [env.step(np.ones(1, dtype=np.float32))[4] for _ in range(steps)]
+    assert [info["fell"] for info in infos[-2:]] == [False, True]
 
 
 @pytest.mark.parametrize(

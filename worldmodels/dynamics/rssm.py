@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from worldmodels.dynamics.base import Dynamics, Observed, where_state
+from worldmodels.dynamics.base import Dynamics, Observed, stack_states, where_state
 from worldmodels.dynamics.latents import CategoricalLatent, GaussianLatent, Latent
 from worldmodels.nn.blocks import MLP, NormGRUCell
 
@@ -104,7 +104,7 @@ class RSSM(Dynamics):
                 params = self._posterior_params(deter, embeds[t])
                 state = RSSMState(deter, self.latent.sample(params, noise[t]), params)
                 posteriors.append(state)
-            posterior = RSSMState(*(torch.stack(field, 1) for field in zip(*posteriors)))
+            posterior = stack_states(posteriors, 1)
             prior_params = self.latent.params(self.prior_net(posterior.deter))
             return Observed(posterior, self._sampled(posterior.deter, prior_params))
 
@@ -120,7 +120,7 @@ class RSSM(Dynamics):
                 params = self.latent.params(self.prior_net(deter))
                 stoch = self.latent.sample(params, noise[t])
                 states.append(RSSMState(deter, stoch, params))
-            return RSSMState(*(torch.stack(field, 1) for field in zip(*states)))
+            return stack_states(states, 1)
 
     def _advance(self, deter: Tensor, stoch: Tensor, projected_action: Tensor) -> Tensor:
         hidden = nn.functional.silu(self.input_norm(self.stoch_in(stoch) + projected_action))
