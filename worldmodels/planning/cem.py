@@ -1,0 +1,128 @@
+"""The cross-entropy method, and its sample-efficient variant."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from worldmodels.planning.base import best
+from worldmodels.planning.check import check_at_least, check_at_most, check_share
+from worldmodels.planning.noise import coloured
+from worldmodels.planning.proposals import Search
+from worldmodels.planning.sampling import IteratedSampling
+from worldmodels.types import ActionSpace
+
+
+class CEM(IteratedSampling):
+    """Refits the search distribution to the best candidates.
+
+    The defaults are PlaNet's, but for one best plan kept; ``carried=0`` executes the mean, as
+    PlaNet does.
+
+    Args:
+        action_space: what an action is.
+        horizon: H, length of a plan in agent steps.
+        candidates: N, plans drawn per iteration.
+        iterations: refits per decision.
+        elites: best candidates that the distribution is refitted to.
+        carried: best plans that stay among the candidates, up to the next decision.
+        momentum: share of the old distribution in the refitted one.
+        std: spread at the start (see ``Proposal`` for choices).
+        min_std: the spread never falls below it.
+        max_candidates_per_call: memory cap, see ``Scorer``.
+
+    Raises:
+        ValueError: when a number does not fit.
+
+    Reference: Hafner et al., 2019 (PlaNet), algorithm 2; Chua et al., 2018 (PETS), algorithm 1
+    (CEM inside model predictive control) and section 5; Nagabandi et al., 2019 (PDDM), equation 1
+    (momentum).
+    """
+
+    def __init__(
+        self,
+        action_space: ActionSpace,
+        horizon: int = 12,
+        candidates: int = 1000,
+        iterations: int = 10,
+        elites: int = 100,
+        carried: int = 1,
+        momentum: float = 0.0,
+        std: float = 1.0,
+        min_std: float = 0.05,
+        max_candidates_per_call: int = 8192,
+    ):
+        super().__init__(
+            action_space, horizon, candidates, iterations, std, max_candidates_per_call
+        )
+        check_at_least(self._name, 1, elites=elites)
+        check_at_most(self._name, "candidates", candidates, elites=elites)
+        check_at_least(self._name, 0, carried=carried, min_std=min_std)
+        check_at_most(self._name, "elites", elites, carried=carried)
+        check_share(self._name, momentum=momentum)
+        self.elites, self.carried = elites, carried
+        self.momentum, self.min_std = momentum, min_std
+
+    def _refit(self, search: Search, candidates: Tensor, values: Tensor) -> Search:
+        elites = best(candidates, values, self.elites)
+        return self.proposal.refit(search, elites, self.momentum, self.min_std)
+
+
+class ICEM(CEM):
+    """CEM with noise that persists in time, elites carried over and a shrinking population.
+
+    Elites are carried from iteration to iteration and, shifted, from decision to decision. The
+    mean joins the candidates at the end of a decision, and the best plan is executed.
+
+    Args:
+        action_space: what an action is.
+        horizon: H, length of a plan in agent steps.
+        candidates: N, plans drawn in the first iteration.
+        iterations: refits per decision.
+        elites: best candidates that the distribution is refitted to.
+        carried: elites that stay among the candidates, up to the next decision (30 % of
+            ``elites`` in the paper).
+        momentum: share of the old distribution in the refitted one.
+        std: spread at the start (see ``Proposal`` for choices).
+        min_std: the spread never falls below it.
+        beta: the noise's power falls with frequency as f^-beta; 0 is white.
+        shrink: each iteration draws this many times fewer plans than the one before, but at least
+            twice the elites.
+        max_candidates_per_call: memory cap, see ``Scorer``.
+
+    Raises:
+        ValueError: when a number does not fit.
+
+    Reference: Pinneri et al., 2020 (iCEM), algorithm 1 and section 3.
+    """
+
+    def __init__(
+        self,
+        action_space: ActionSpace,
+        horizon: int = 12,
+        candidates: int = 500,
+        iterations: int = 10,
+        elites: int = 50,
+        carried: int = 15,
+        momentum: float = 0.1,
+        std: float = 0.5,
+        min_std: float = 0.05,
+        beta: float = 2.0,
+        shrink: float = 1.25,
+        max_candidates_per_call: int = 8192,
+    ):
+        super().__init__(
+            action_space, horizon, candidates, iterations, elites, carried, momentum, std, min_std,
+            max_candidates_per_call,
+        )  # fmt: skip
+        check_at_least(self._name, 0, beta=beta)
+        check_at_least(self._name, 1, shrink=shrink)
+        self.beta, self.shrink = beta, shrink
+
+    def _noise(
+        self, candidates: int, like: Tensor, generator: torch.Generator | None
+    ) -> Float[Tensor, "N H A"]:
+        return coloured(candidates, like, self.beta, generator)
+
+    def _population(self, iteration: int) -> int:
+        least = min(self.candidates, 2 * self.elites)
+        return max(round(self.candidates * self.shrink**-iteration), least)

@@ -1,0 +1,69 @@
+"""Sampling refined by gradient ascent."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from worldmodels.planning.base import Plan, Planner
+from worldmodels.planning.cem import ICEM
+from worldmodels.planning.gradient import Gradient
+from worldmodels.types import ActionSpace, ScoreFn
+
+
+class Hybrid(Planner):
+    """A sampling planner finds the basin, the gradient climbs in it.
+
+    The gradient starts from the sampling planner's mean and from the elites that it carries.
+
+    Args:
+        action_space: what an action is.
+        horizon: H, length of a plan in agent steps.
+        sampler: called with ``(action_space, horizon)``; its ``carried`` elites are refined.
+        steps: gradient steps per decision, see ``Gradient``.
+        learning_rate: Adam's, see ``Gradient``.
+        clip_norm: see ``Gradient``.
+        max_candidates_per_call: memory cap of the refinement, see ``Scorer``.
+
+    Raises:
+        ValueError: when a number does not fit.
+
+    Reference: Bharadhwaj, Xie and Shkurti, 2020 (gradient steps on the plans of CEM), algorithm 1.
+    """
+
+    def __init__(
+        self,
+        action_space: ActionSpace,
+        horizon: int = 12,
+        sampler: Callable[[ActionSpace, int], Planner] = ICEM,
+        steps: int = 10,
+        learning_rate: float = 0.03,
+        clip_norm: float = 1.0,
+        max_candidates_per_call: int = 8192,
+    ):
+        super().__init__(action_space, horizon, max_candidates_per_call)
+        self.sampler = sampler(action_space, horizon)
+        self.refiner = Gradient(
+            action_space,
+            horizon,
+            starts=1,
+            steps=steps,
+            learning_rate=learning_rate,
+            clip_norm=clip_norm,
+            max_candidates_per_call=max_candidates_per_call,
+        )
+        self.carried = self.sampler.carried
+
+    def plan(
+        self,
+        score: ScoreFn,
+        init: Float[Tensor, "B H A"],
+        generator: torch.Generator | None = None,
+        proposals: Float[Tensor, "B P H A"] | None = None,
+    ) -> Plan:
+        """Samples around ``init``, then climbs from the mean and the elites."""
+        sampled = self.sampler.plan(score, init, generator, proposals)
+        refined = self.refiner.plan(score, sampled.params, generator, sampled.elites)
+        evaluations = sampled.evaluations + refined.evaluations
+        return refined._replace(evaluations=evaluations, elites=sampled.elites)

@@ -1,0 +1,118 @@
+"""Planners that average all candidates, weighted by the exponential of their return."""
+
+import torch
+from einops import einsum
+from jaxtyping import Float
+from torch import Tensor
+
+from worldmodels.planning.check import check_above
+from worldmodels.planning.noise import filtered, white
+from worldmodels.planning.proposals import Search
+from worldmodels.planning.sampling import IteratedSampling
+from worldmodels.types import ActionSpace
+
+
+class RewardWeighted(IteratedSampling):
+    """The new mean is sum_k w_k a_k with w = softmax(kappa R); the spread stays as it is.
+
+    Executes the mean.
+    """
+
+    def __init__(
+        self,
+        action_space: ActionSpace,
+        horizon: int,
+        candidates: int,
+        iterations: int,
+        kappa: float,
+        std: float,
+        max_candidates_per_call: int,
+    ):
+        super().__init__(
+            action_space, horizon, candidates, iterations, std, max_candidates_per_call
+        )
+        self.kappa = kappa
+
+    def _refit(self, search: Search, candidates: Tensor, values: Tensor) -> Search:
+        weight = torch.softmax(self.kappa * values, 1)
+        mean = einsum(weight, candidates, "B N, B N H A -> B H A")
+        return self.proposal.around(mean, self.std)
+
+
+class MPPI(RewardWeighted):
+    """Model predictive path integral control: white noise, weights softmax(R / temperature).
+
+    Args:
+        action_space: what an action is.
+        horizon: H, length of a plan in agent steps.
+        candidates: N, plans drawn per iteration.
+        iterations: updates of the mean per decision (1 in the paper).
+        temperature: in units of return; the lower, the fewer candidates count.
+        std: spread of the search (see ``Proposal`` for choices).
+        max_candidates_per_call: memory cap, see ``Scorer``.
+
+    Raises:
+        ValueError: when a number does not fit.
+
+    Reference: Williams et al., 2016 (MPPI), algorithm 1.
+    """
+
+    def __init__(
+        self,
+        action_space: ActionSpace,
+        horizon: int = 12,
+        candidates: int = 1000,
+        iterations: int = 10,
+        temperature: float = 0.1,
+        std: float = 0.5,
+        max_candidates_per_call: int = 8192,
+    ):
+        check_above(self._name, 0, temperature=temperature)
+        super().__init__(
+            action_space, horizon, candidates, iterations, 1 / temperature, std,
+            max_candidates_per_call,
+        )  # fmt: skip
+
+
+class PDDM(RewardWeighted):
+    """Reward-weighted averaging with noise that is low-pass filtered in time.
+
+    Args:
+        action_space: what an action is.
+        horizon: H, length of a plan in agent steps.
+        candidates: N, plans drawn per iteration.
+        iterations: updates of the mean per decision (1 in the paper).
+        kappa: weight of the return (the paper's gamma); the higher, the fewer candidates count.
+        beta: share of new noise at each step; 1 is white, towards 0 a plan's noise is constant.
+        std: spread of the search at every step (see ``Proposal`` for choices).
+        max_candidates_per_call: memory cap, see ``Scorer``.
+
+    Raises:
+        ValueError: when a number does not fit.
+
+    Reference: Nagabandi et al., 2019 (PDDM), equations 2 to 4.
+    """
+
+    def __init__(
+        self,
+        action_space: ActionSpace,
+        horizon: int = 12,
+        candidates: int = 1000,
+        iterations: int = 10,
+        kappa: float = 10.0,
+        beta: float = 0.6,
+        std: float = 0.5,
+        max_candidates_per_call: int = 8192,
+    ):
+        super().__init__(
+            action_space, horizon, candidates, iterations, kappa, std, max_candidates_per_call
+        )
+        check_above(self._name, 0, kappa=kappa)
+        if not 0 < beta <= 1:
+            raise ValueError(f"PDDM: beta={beta}: choose a number above 0 and at most 1")
+        self.beta = beta
+
+    def _noise(
+        self, candidates: int, like: Tensor, generator: torch.Generator | None
+    ) -> Float[Tensor, "N H A"]:
+        return filtered(white(candidates, like, generator), self.beta)

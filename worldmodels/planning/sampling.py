@@ -1,0 +1,124 @@
+"""What all sampling planners share, and the simplest of them."""
+
+from abc import abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from worldmodels.planning.base import Plan, Planner, best
+from worldmodels.planning.check import check_above, check_at_least, check_at_most
+from worldmodels.planning.noise import white
+from worldmodels.planning.proposals import Search
+from worldmodels.types import ActionSpace, ScoreFn
+
+
+class RandomShooting(Planner):
+    """Takes the best of many plans drawn evenly over the action space.
+
+    The warm start's plan is one candidate more.
+
+    Args:
+        action_space: what an action is.
+        horizon: H, length of a plan in agent steps.
+        candidates: N, plans drawn.
+        carried: best plans handed on to the next decision beside the warm start.
+        max_candidates_per_call: memory cap, see ``Scorer``.
+
+    Raises:
+        ValueError: when a number does not fit.
+
+    Reference: Nagabandi et al., 2019 (PDDM), section 3, "Random Shooting".
+    """
+
+    def __init__(
+        self,
+        action_space: ActionSpace,
+        horizon: int = 12,
+        candidates: int = 1000,
+        carried: int = 0,
+        max_candidates_per_call: int = 8192,
+    ):
+        super().__init__(action_space, horizon, max_candidates_per_call)
+        check_at_least(self._name, 1, candidates=candidates)
+        check_at_least(self._name, 0, carried=carried)
+        check_at_most(self._name, "candidates", candidates, carried=carried)
+        self.candidates, self.carried = candidates, carried
+
+    @torch.no_grad()
+    def plan(
+        self,
+        score: ScoreFn,
+        init: Float[Tensor, "B H A"],
+        generator: torch.Generator | None = None,
+        proposals: Float[Tensor, "B P H A"] | None = None,
+    ) -> Plan:
+        """The best of N random plans, the warm start and the proposals."""
+        scorer = self._scorer(score)
+        starts = self._starts(init, proposals)
+        drawn = self.proposal.uniform(white(self.candidates, init, generator))
+        candidates = torch.cat([starts, drawn.expand(len(init), -1, -1, -1)], 1)
+        values = scorer(candidates)
+        plan = best(candidates, values, 1)[:, 0]
+        elites = best(candidates, values, self.carried)
+        return Plan(plan, plan, values.amax(1), scorer.evaluations, elites)
+
+
+class IteratedSampling(Planner):
+    """Draws plans from a search distribution and refits it to their scores, several times.
+
+    The warm start's plan and the proposals join the first iteration, on top of the plans drawn;
+    the best ``carried`` candidates join the next one, and are scored again there, so that a lucky
+    score under a stochastic model does not stay. The plan to execute is the best of the last
+    mean and the carried ones, scored once more.
+    """
+
+    def __init__(
+        self,
+        action_space: ActionSpace,
+        horizon: int,
+        candidates: int,
+        iterations: int,
+        std: float,
+        max_candidates_per_call: int,
+    ):
+        super().__init__(action_space, horizon, max_candidates_per_call)
+        check_at_least(self._name, 1, candidates=candidates, iterations=iterations)
+        check_above(self._name, 0, std=std)
+        self.candidates, self.iterations, self.std = candidates, iterations, std
+
+    @torch.no_grad()
+    def plan(
+        self,
+        score: ScoreFn,
+        init: Float[Tensor, "B H A"],
+        generator: torch.Generator | None = None,
+        proposals: Float[Tensor, "B P H A"] | None = None,
+    ) -> Plan:
+        """Searches around ``init``."""
+        scorer = self._scorer(score)
+        kept = self._starts(init, proposals)
+        search = self.proposal.around(init, self.std)
+        for iteration in range(self.iterations):
+            noise = self._noise(self._population(iteration), init, generator)
+            candidates = torch.cat([kept, self.proposal.sample(search, noise)], 1)
+            values = scorer(candidates)
+            search = self._refit(search, candidates, values)
+            kept = best(candidates, values, self.carried)
+        finalists = torch.cat([self.proposal.mode(search.params)[:, None], kept], 1)
+        values = scorer(finalists)
+        plan = best(finalists, values, 1)[:, 0]
+        return Plan(plan, search.params, values.amax(1), scorer.evaluations, kept)
+
+    @abstractmethod
+    def _refit(self, search: Search, candidates: Tensor, values: Tensor) -> Search:
+        """The search distribution of the next iteration."""
+
+    def _noise(
+        self, candidates: int, like: Tensor, generator: torch.Generator | None
+    ) -> Float[Tensor, "N H A"]:
+        return white(candidates, like, generator)
+
+    def _population(self, iteration: int) -> int:
+        """How many plans an iteration draws."""
+        return self.candidates
