@@ -113,7 +113,7 @@ class CliffHill(World):
     @cached_property
     def _landscapes(self) -> UInt8[np.ndarray, "E h w C"]:
         return np.stack(
-            [_landscape(_column(edge)) for edge in self.edges] + [_landscape(float(SIDE))]
+            [_landscape(_LEFT + _WIDE * edge) for edge in self.edges] + [_landscape(float(SIDE))]
         )
 
 
