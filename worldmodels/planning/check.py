@@ -1,7 +1,7 @@
 """One clear line for a number that does not fit."""
 
 
-def check_at_least(owner: str, least: float, **numbers: float) -> None:
+def check_at_least(owner: str, least: int | float, **numbers: int | float) -> None:
     """Refuses numbers below ``least``.
 
     Raises:
@@ -12,7 +12,7 @@ def check_at_least(owner: str, least: float, **numbers: float) -> None:
             raise ValueError(f"{owner}: {name}={value}: choose {least} or more")
 
 
-def check_above(owner: str, bound: float, **numbers: float) -> None:
+def check_above(owner: str, bound: int | float, **numbers: int | float) -> None:
     """Refuses numbers at or below ``bound``.
 
     Raises:
@@ -23,7 +23,7 @@ def check_above(owner: str, bound: float, **numbers: float) -> None:
             raise ValueError(f"{owner}: {name}={value}: choose a number above {bound}")
 
 
-def check_at_most(owner: str, limit_name: str, limit: float, **numbers: float) -> None:
+def check_at_most(owner: str, limit_name: str, limit: int | float, **numbers: int | float) -> None:
     """Refuses numbers above another argument.
 
     Raises:
@@ -36,7 +36,7 @@ def check_at_most(owner: str, limit_name: str, limit: float, **numbers: float) -
             )
 
 
-def check_share(owner: str, **numbers: float) -> None:
+def check_share(owner: str, **numbers: int | float) -> None:
     """Refuses numbers outside [0, 1).
 
     Raises:

@@ -69,21 +69,43 @@ class Gradient(Planner):
         around = self.proposal.around(init, self.std)
         drawn = self.proposal.sample(around, white(self.starts - 1, init, generator))
         variables = torch.cat([self._starts(init, proposals), drawn], 1)
-        adam = torch.optim.Adam([variables], self.learning_rate, maximize=True)
+        adam = Adam(variables, self.learning_rate)
         top = torch.full_like(variables[..., 0, 0], -torch.inf)
-        reached = variables.clone()
+        reached = variables
         for _ in range(self.steps):
             values, gradient = scorer.gradient(variables, self.proposal.relax)
             better = values > top
             top = torch.where(better, values, top)
             reached = torch.where(better[..., None, None], variables, reached)
-            variables.grad = _clipped(gradient, self.clip_norm)
-            adam.step()
-            variables.copy_(self.proposal.project(variables))
+            uphill = adam.step(_clipped(gradient, self.clip_norm))
+            variables = self.proposal.project(variables + uphill)
         finalists = self.proposal.mode(torch.cat([variables, reached], 1))
         values = scorer(finalists)
         plan = best(finalists, values, 1)[:, 0]
         return Plan(plan, plan, values.amax(1), scorer.evaluations, finalists[:, :0])
+
+
+class Adam:
+    """Adam's steps for one ``plan`` call.
+
+    Written out because torch's own needs seconds for its first step, which would be the first
+    decision of an agent.
+
+    Reference: Kingma and Ba, 2015, algorithm 1.
+    """
+
+    def __init__(self, like: Float[Tensor, "B N H A"], learning_rate: float):
+        self.mean, self.square = torch.zeros_like(like), torch.zeros_like(like)
+        self.learning_rate, self.steps = learning_rate, 0
+
+    def step(self, gradient: Float[Tensor, "B N H A"]) -> Float[Tensor, "B N H A"]:
+        """The step uphill."""
+        self.steps += 1
+        self.mean.lerp_(gradient, 1 - 0.9)
+        self.square.lerp_(gradient.square(), 1 - 0.999)
+        mean = self.mean / (1 - 0.9**self.steps)
+        square = self.square / (1 - 0.999**self.steps)
+        return self.learning_rate * mean / (square.sqrt() + 1e-8)
 
 
 def _clipped(gradient: Float[Tensor, "B N H A"], norm: float) -> Float[Tensor, "B N H A"]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from worldmodels.planning.base import Plan, Planner
 from worldmodels.planning.cem import ICEM
+from worldmodels.planning.check import check_above, check_at_least
 from worldmodels.planning.gradient import Gradient
 from worldmodels.types import ActionSpace, ScoreFn
 
@@ -43,6 +44,8 @@ class Hybrid(Planner):
         max_candidates_per_call: int = 8192,
     ):
         super().__init__(action_space, horizon, max_candidates_per_call)
+        check_at_least(self._name, 1, steps=steps)
+        check_above(self._name, 0, learning_rate=learning_rate, clip_norm=clip_norm)
         self.sampler = sampler(action_space, horizon)
         self.refiner = Gradient(
             action_space,

@@ -5,7 +5,7 @@ from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
-from worldmodels.planning.check import check_above
+from worldmodels.planning.check import check_above, check_at_least, check_at_most
 from worldmodels.planning.noise import filtered, white
 from worldmodels.planning.proposals import Search
 from worldmodels.planning.sampling import IteratedSampling
@@ -13,10 +13,7 @@ from worldmodels.types import ActionSpace
 
 
 class RewardWeighted(IteratedSampling):
-    """The new mean is sum_k w_k a_k with w = softmax(kappa R); the spread stays as it is.
-
-    Executes the mean.
-    """
+    """The new mean is sum_k w_k a_k with w = softmax(kappa R); the spread stays as it is."""
 
     def __init__(
         self,
@@ -25,13 +22,16 @@ class RewardWeighted(IteratedSampling):
         candidates: int,
         iterations: int,
         kappa: float,
+        carried: int,
         std: float,
         max_candidates_per_call: int,
     ):
         super().__init__(
             action_space, horizon, candidates, iterations, std, max_candidates_per_call
         )
-        self.kappa = kappa
+        check_at_least(self._name, 0, carried=carried)
+        check_at_most(self._name, "candidates", candidates, carried=carried)
+        self.kappa, self.carried = kappa, carried
 
     def _refit(self, search: Search, candidates: Tensor, values: Tensor) -> Search:
         weight = torch.softmax(self.kappa * values, 1)
@@ -48,6 +48,8 @@ class MPPI(RewardWeighted):
         candidates: N, plans drawn per iteration.
         iterations: updates of the mean per decision (1 in the paper).
         temperature: in units of return; the lower, the fewer candidates count.
+        carried: best plans that stay among the candidates, up to the next decision; 0 is the
+            paper's, which executes the mean.
         std: spread of the search (see ``Proposal`` for choices).
         max_candidates_per_call: memory cap, see ``Scorer``.
 
@@ -64,12 +66,13 @@ class MPPI(RewardWeighted):
         candidates: int = 1000,
         iterations: int = 10,
         temperature: float = 0.1,
+        carried: int = 1,
         std: float = 0.5,
         max_candidates_per_call: int = 8192,
     ):
         check_above(self._name, 0, temperature=temperature)
         super().__init__(
-            action_space, horizon, candidates, iterations, 1 / temperature, std,
+            action_space, horizon, candidates, iterations, 1 / temperature, carried, std,
             max_candidates_per_call,
         )  # fmt: skip
 
@@ -84,6 +87,8 @@ class PDDM(RewardWeighted):
         iterations: updates of the mean per decision (1 in the paper).
         kappa: weight of the return (the paper's gamma); the higher, the fewer candidates count.
         beta: share of new noise at each step; 1 is white, towards 0 a plan's noise is constant.
+        carried: best plans that stay among the candidates, up to the next decision; 0 is the
+            paper's, which executes the mean.
         std: spread of the search at every step (see ``Proposal`` for choices).
         max_candidates_per_call: memory cap, see ``Scorer``.
 
@@ -101,11 +106,19 @@ class PDDM(RewardWeighted):
         iterations: int = 10,
         kappa: float = 10.0,
         beta: float = 0.6,
+        carried: int = 1,
         std: float = 0.5,
         max_candidates_per_call: int = 8192,
     ):
         super().__init__(
-            action_space, horizon, candidates, iterations, kappa, std, max_candidates_per_call
+            action_space,
+            horizon,
+            candidates,
+            iterations,
+            kappa,
+            carried,
+            std,
+            max_candidates_per_call,
         )
         check_above(self._name, 0, kappa=kappa)
         if not 0 < beta <= 1:

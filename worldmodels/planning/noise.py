@@ -57,8 +57,8 @@ def coloured(
     return rearrange(series, "n a h -> n h a")
 
 
-def _spectrum(horizon: int, beta: float) -> Float[Tensor, " H//2+1"]:
-    """Standard deviation of the real and imaginary part of each frequency's coefficient."""
+def _spectrum(horizon: int, beta: float) -> Tensor:
+    """Standard deviation of the real and imaginary part of each of H // 2 + 1 coefficients."""
     frequency = torch.fft.rfftfreq(horizon).clamp(min=1 / horizon)
     scale = frequency ** (-beta / 2)
     # Coefficients without an imaginary part (zero, and half the rate of an even horizon) carry
