@@ -13,6 +13,13 @@ from worldmodels.planning.gradient import Gradient
 from worldmodels.types import ActionSpace, ScoreFn
 
 
+def icem(action_space: ActionSpace, horizon: int) -> Planner:
+    """iCEM with its own defaults."""
+    # A function and not the class itself: when a config names another class, jsonargparse hands
+    # the options of a default class on to it wherever their names agree.
+    return ICEM(action_space, horizon)
+
+
 class Hybrid(Planner):
     """A sampling planner finds the basin, the gradient climbs in it.
 
@@ -37,7 +44,7 @@ class Hybrid(Planner):
         self,
         action_space: ActionSpace,
         horizon: int = 12,
-        sampler: Callable[[ActionSpace, int], Planner] = ICEM,
+        sampler: Callable[[ActionSpace, int], Planner] = icem,
         steps: int = 10,
         learning_rate: float = 0.03,
         clip_norm: float = 1.0,
