@@ -19,7 +19,7 @@ from worldmodels.envs.base import PixelEnv
 from worldmodels.evaluation import evaluate_returns
 from worldmodels.replay.buffer import ReplayBuffer
 from worldmodels.replay.collect import RandomAgent, collect_episodes
-from worldmodels.training.metrics import Clock, Metrics, write_csv
+from worldmodels.training.metrics import Metrics, write_csv
 from worldmodels.training.module import WorldModelModule
 from worldmodels.training.run import RunFolder
 
@@ -72,7 +72,6 @@ class Collect(L.Callback):
         env: where to act.
         agent: who acts once the model has learned.
         buffer: where episodes go.
-        clock: books the time.
         metrics: where returns are logged.
         seed: of the environment and the agent's noise.
         prefill: steps by a random agent before the first update.
@@ -85,7 +84,6 @@ class Collect(L.Callback):
         env: PixelEnv,
         agent: Agent,
         buffer: ReplayBuffer,
-        clock: Clock,
         metrics: Metrics,
         seed: int,
         prefill: int = 1000,
@@ -96,7 +94,7 @@ class Collect(L.Callback):
             if value <= 0:
                 raise ValueError(f"collect.{name}={value}: choose a number above 0")
         self.env, self.agent, self.buffer = env, agent, buffer
-        self.clock, self.metrics, self.seed = clock, metrics, seed
+        self.metrics, self.seed = metrics, seed
         self.prefill, self.updates_per_step = prefill, updates_per_step
         self.episodes = episodes
 
@@ -104,7 +102,7 @@ class Collect(L.Callback):
         """Collects until the replay ratio holds."""
         store = self.buffer.store
         if trainer.is_global_zero:
-            with self.clock.spent("env"), evaluating(module):
+            with self.metrics.clock.spent("env"), evaluating(module):
                 while store.steps < self.prefill:
                     self._record(trainer, module, RandomAgent(self.env.action_space), "random")
                 while store.steps < self.prefill + module.update / self.updates_per_step:
@@ -141,7 +139,6 @@ class Evaluate(L.Callback):
     Args:
         env: where to play.
         agent: who plays.
-        clock: books the time.
         metrics: where the result is logged.
         seed: the episodes are the same at every evaluation.
         episodes: how many.
@@ -152,13 +149,12 @@ class Evaluate(L.Callback):
         self,
         env: PixelEnv,
         agent: Agent,
-        clock: Clock,
         metrics: Metrics,
         seed: int,
         episodes: int = 10,
         every: int = 5,
     ):
-        self.env, self.agent, self.clock, self.metrics = env, agent, clock, metrics
+        self.env, self.agent, self.metrics = env, agent, metrics
         self.seed, self.episodes, self.every = seed, episodes, every
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: WorldModelModule) -> None:
@@ -166,7 +162,7 @@ class Evaluate(L.Callback):
         done = trainer.current_epoch + 1
         due = self.every and (done % self.every == 0 or done == trainer.max_epochs)
         if due and trainer.is_global_zero:
-            with self.clock.spent("evaluate"), evaluating(module):
+            with self.metrics.clock.spent("evaluate"), evaluating(module):
                 result = evaluate_returns(
                     self.agent, self.env, self.episodes, mixed_seed(self.seed, 3)
                 )
@@ -196,7 +192,7 @@ class Checkpoint(L.Callback):
             return
         target = self.run.checkpoints / f"update-{module.update:09d}.ckpt"
         temporary = target.with_suffix(".tmp")
-        trainer.save_checkpoint(temporary)
+        trainer.save_checkpoint(temporary, weights_only=False)
         if trainer.is_global_zero:
             os.replace(temporary, target)
             about = {

@@ -77,9 +77,13 @@ class Clock:
         yield
         self.seconds[activity] += time.perf_counter() - begin
 
+    def total(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self.started
+
     def shares(self) -> dict[str, float]:
         """Share of the time since the start, by activity."""
-        total = time.perf_counter() - self.started
+        total = self.total()
         return {f"time/{name}": round(spent / total, 4) for name, spent in self.seconds.items()}
 
 
@@ -104,14 +108,13 @@ class Metrics(L.Callback):
         self._count = 0
         self._mark = time.perf_counter()
 
-    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Forgets what is not of this epoch."""
-        self._mark = time.perf_counter()
-
-    def on_train_batch_start(self, *args: Any) -> None:
-        """The time since the last batch went into sampling."""
+    def on_train_batch_start(
+        self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """The time since the last batch went into sampling (before the first, into collection)."""
         now = time.perf_counter()
-        self.clock.seconds["sample"] += now - self._mark
+        if batch_idx:
+            self.clock.seconds["sample"] += now - self._mark
         self._mark = now
 
     def on_train_batch_end(

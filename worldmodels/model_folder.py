@@ -1,0 +1,133 @@
+"""A trained agent as a folder: safetensors weights and a JSON that rebuilds everything.
+
+``model/{model.json, weights.safetensors}``. The JSON holds class paths and their arguments, so
+loading imports classes and reads tensors; no pickle is executed.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentError
+from safetensors.torch import load_file, save_file
+
+from worldmodels.agent import Agent
+from worldmodels.options import OptionParser
+from worldmodels.planning.base import Planner
+from worldmodels.planning.cem import CEM
+from worldmodels.planning.mpc import MPC
+from worldmodels.types import ActionSpace, ObsShape
+from worldmodels.world_model import WorldModel
+
+FORMAT = 1
+
+
+def build_agent(
+    obs_shape: ObsShape,
+    action_space: ActionSpace,
+    model: Callable[[ObsShape, ActionSpace], WorldModel] = WorldModel,
+    planner: Callable[[ActionSpace], Planner] = CEM,
+    controller: Callable[[Planner], MPC] = MPC,
+    noise: float = 0.3,
+) -> Agent:
+    """An untrained agent from its parts.
+
+    Args:
+        obs_shape: ``(C, h, w)`` of the frames.
+        action_space: what an action is.
+        model: the world model.
+        planner: the optimiser over action sequences.
+        controller: when to replan.
+        noise: exploration noise while collecting.
+    """
+    return Agent(model(obs_shape, action_space), controller(planner(action_space)), noise)
+
+
+def agent_parser() -> OptionParser:
+    """The parser of an agent's own options (all of ``build_agent`` but the two spaces)."""
+    parser = OptionParser(exit_on_error=False)
+    parser.add_function_arguments(
+        build_agent, skip={"obs_shape", "action_space"}, fail_untyped=False
+    )
+    return parser
+
+
+def save_agent(
+    folder: Path | str, agent: Agent, options: dict[str, Any], env: dict[str, Any]
+) -> None:
+    """Writes the weights, then the JSON, each whole or not at all.
+
+    Args:
+        folder: the ``model/`` folder.
+        agent: the trained agent.
+        options: what ``agent_parser`` parsed, as plain data.
+        env: the arguments of ``make_env`` that show this agent its world.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.contiguous() for name, tensor in agent.world_model.state_dict().items()}
+    save_file(weights, folder / "weights.tmp")
+    (folder / "weights.tmp").replace(folder / "weights.safetensors")
+    about = {
+        "format": FORMAT,
+        "obs_shape": list(agent.world_model.obs_shape),
+        "action_space": agent.world_model.action_space._asdict(),
+        "agent": options,
+        "env": env,
+    }
+    (folder / "model.tmp").write_text(json.dumps(about, indent=1))
+    (folder / "model.tmp").replace(folder / "model.json")
+
+
+def read_about(run: Path | str) -> dict[str, Any]:
+    """What ``model.json`` of a run (or of a model folder itself) says.
+
+    Raises:
+        FileNotFoundError: when there is no model.
+        ValueError: when it was written by a newer version.
+    """
+    file = _model_folder(run) / "model.json"
+    about = json.loads(file.read_text())
+    if about["format"] > FORMAT:
+        raise ValueError(
+            f"{file} has format {about['format']}, this version reads {FORMAT}: update worldmodels"
+        )
+    return about
+
+
+def load(run: Path | str, device: torch.device | str = "cpu", **overrides: Any) -> Agent:
+    """Rebuilds a trained agent that acts on frames.
+
+    Args:
+        run: a run folder, or its ``model/`` folder.
+        device: where to put it.
+        **overrides: options of ``build_agent`` to change, as class path, class or mapping
+            (``planner="worldmodels.planning.MPPI"``).
+
+    Raises:
+        FileNotFoundError: when there is no model.
+        ValueError: when a class of the model cannot be imported, or an override does not fit.
+    """
+    about = read_about(run)
+    parser = agent_parser()
+    try:
+        parsed = parser.parse_object(about["agent"])
+        if overrides:
+            parsed = parser.parse_object(overrides, cfg_base=parsed)
+        parts = parser.instantiate(parsed)
+    except ArgumentError as error:
+        raise ValueError(f"cannot rebuild the agent of {run}: {error}") from error
+    space = ActionSpace(**about["action_space"])
+    agent = build_agent(tuple(about["obs_shape"]), space, **parts)
+    weights = load_file(_model_folder(run) / "weights.safetensors")
+    agent.world_model.load_state_dict(weights)
+    return agent.to(device).eval()
+
+
+def _model_folder(run: Path | str) -> Path:
+    for folder in (Path(run) / "model", Path(run)):
+        if (folder / "model.json").exists():
+            return folder
+    raise FileNotFoundError(f"no trained model in {run}: expected {Path(run)}/model/model.json")

@@ -1,0 +1,207 @@
+"""`worldmodels fit`: collect (or open a data set), train, evaluate, save."""
+
+import json
+import logging
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from jsonargparse import ActionConfigFile, Namespace
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from rich.console import Console
+
+from worldmodels.agent import Agent
+from worldmodels.envs.base import PixelEnv
+from worldmodels.envs.make import make_env
+from worldmodels.model_folder import build_agent, save_agent
+from worldmodels.options import OptionParser
+from worldmodels.replay.buffer import ReplayBuffer
+from worldmodels.replay.datamodule import ReplayDataModule
+from worldmodels.replay.store import DatasetSpec, EpisodeStore
+from worldmodels.training.callbacks import Checkpoint, Collect, Evaluate, FitPixels, RoundSeeds
+from worldmodels.training.metrics import Clock, JsonlLogger, Metrics
+from worldmodels.training.module import WorldModelModule
+from worldmodels.training.progress import Progress
+from worldmodels.training.run import RunFolder, write_text
+from worldmodels.world_model import WorldModel
+
+AGENT = ("model", "planner", "controller", "noise")
+LOGGERS: dict[str, Callable[[Path], Logger]] = {
+    "tensorboard": lambda path: TensorBoardLogger(path, name="", version="tensorboard"),
+    "wandb": lambda path: WandbLogger(name=path.name, save_dir=path, project="worldmodels"),
+}
+
+_BatchesFactory = Callable[[ReplayBuffer, int, int], ReplayDataModule]
+_CollectFactory = Callable[[PixelEnv, Agent, ReplayBuffer, Metrics, int], Collect]
+_EvaluateFactory = Callable[[PixelEnv, Agent, Metrics, int], Evaluate]
+_MetricsFactory = Callable[[Clock, Callable[[], int]], Metrics]
+
+
+def fit_parser() -> OptionParser:
+    """Every option of ``fit``; defaults live beside the arguments they belong to."""
+    parser = OptionParser(prog="worldmodels fit", description=fit.__doc__)
+    add = parser.add_argument
+    add("--config", action=ActionConfigFile, help="YAML of overrides; give several to merge them")
+    add("--name", type=str, default="run", help="the run's folder is <out>/<name>")
+    add("--out", type=str, default="runs", help="folder of all runs")
+    add("--resume", action="store_true", help="continue from the last checkpoint, exactly")
+    add("--seed", type=int, default=0)
+    add("--updates", type=int, default=10_000, help="optimiser steps in all")
+    add("--round_updates", type=int, default=100, help="updates between two collections")
+    add("--checkpoint_every", type=int, default=1, help="rounds between checkpoints")
+    add("--loggers", type=list[str], default=[], help=f"further loggers: {', '.join(LOGGERS)}")
+    add("--data", type=str | None, default=None, help="train offline on these recorded episodes")
+    add("--env.id", type=str | None, default=None, help="the environment, see make_env")
+    parser.add_function_arguments(make_env, "env", skip={"id"})
+    skip = {"obs_shape", "action_space"}
+    parser.add_function_arguments(build_agent, skip=skip, fail_untyped=False)
+    add("--train", type=Callable[[WorldModel], WorldModelModule], default=WorldModelModule)
+    add("--replay", type=Callable[[EpisodeStore], ReplayBuffer], default=ReplayBuffer)
+    add("--batches", type=_BatchesFactory, default=ReplayDataModule)
+    add("--collect", type=_CollectFactory, default=Collect)
+    add("--evaluate", type=_EvaluateFactory, default=Evaluate)
+    add("--metrics", type=_MetricsFactory, default=Metrics)
+    owned = {"logger", "callbacks", "max_epochs", "max_steps", "enable_checkpointing"}
+    owned |= {"enable_progress_bar", "default_root_dir", "log_every_n_steps", "min_epochs"}
+    owned |= {"limit_train_batches", "reload_dataloaders_every_n_epochs"}
+    parser.add_class_arguments(L.Trainer, "trainer", skip=owned, instantiate=False)
+    parser.set_defaults({"trainer.enable_model_summary": False, "trainer.gradient_clip_val": 100.0})
+    return parser
+
+
+def fit(arguments: Sequence[str], callbacks: Sequence[L.Callback] = ()) -> Agent:
+    """Trains a world model on an environment, or with --data on recorded episodes alone.
+
+    Args:
+        arguments: as on the command line, ``["--config", "configs/recipe/planet.yaml", ...]``.
+
+        callbacks: further Lightning callbacks; they run before the checkpoint of a round.
+
+    Returns:
+        The trained agent, in evaluation mode.
+
+    Raises:
+        FileExistsError: when the run exists and ``--resume`` is not given.
+        ValueError: when an option does not fit.
+    """
+    parser = fit_parser()
+    options = parser.parse_args(list(arguments))
+    if (options.env.id is None) == (options.data is None):
+        raise ValueError("give --env.id to learn online, or --data to learn from recorded episodes")
+    run = RunFolder(Path(options.out) / options.name)
+    marker = run.resumable() if options.resume else run.create()
+    L.seed_everything(options.seed, verbose=False)
+    parts = parser.instantiate(options)
+    job = _Job(run, options, parts)
+    if marker is not None:
+        job.buffer.load_state_dict({"episodes": marker["episodes"]})
+    write_text(run.config, parser.dump(options, skip_none=True))
+    job.train(None if marker is None else run.checkpoints / marker["file"], callbacks)
+    plain = json.loads(parser.dump(options, format="json"))
+    save_agent(run.model, job.agent, {name: plain[name] for name in AGENT}, job.env_options)
+    return job.agent.eval()
+
+
+class _Job:
+    """One run's objects, made from its options."""
+
+    def __init__(self, run: RunFolder, options: Namespace, parts: Namespace):
+        self.run, self.options, self.parts = run, options, parts
+        self.console = Console()
+        self.env = make_env(**options.env.as_dict()) if options.data is None else None
+        store = self._open_store()
+        self.buffer = parts.replay(store)
+        self.batches = options.round_updates * options.trainer.accumulate_grad_batches
+        self.data = parts.batches(self.buffer, self.batches, options.seed)
+        self.agent = build_agent(
+            store.spec.obs_shape,
+            store.spec.action_space,
+            **{name: parts[name] for name in AGENT},
+        )
+        self.module = parts.train(self.agent.world_model)
+        self.clock = Clock()
+        self.metrics = parts.metrics(self.clock, lambda: self.buffer.store.steps)
+
+    @property
+    def env_options(self) -> dict[str, Any]:
+        """The arguments of ``make_env`` that show the agent its world again."""
+        if self.env is not None:
+            return self.options.env.as_dict()
+        spec = self.buffer.store.spec
+        return {"id": spec.env, "action_repeat": spec.action_repeat, **spec.options}
+
+    def _open_store(self) -> EpisodeStore:
+        if self.env is None:
+            return EpisodeStore(self.options.data)
+        recorded = self.options.env.as_dict()
+        # The number of copies changes nothing about what is recorded.
+        shown = {k: v for k, v in recorded.items() if k not in ("id", "num_envs", "action_repeat")}
+        return EpisodeStore(self.run.replay, DatasetSpec.of(self.env, shown))
+
+    def train(self, checkpoint: Path | None, extra: Sequence[L.Callback]) -> None:
+        """Runs Lightning's loop: one epoch is one round."""
+        rounds = math.ceil(self.options.updates / self.options.round_updates)
+        loggers = [LOGGERS[name](self.run.path) for name in self.options.loggers]
+        _quieten_lightning()
+        trainer = L.Trainer(
+            **self.options.trainer.as_dict(),
+            max_epochs=rounds,
+            limit_train_batches=self.batches,
+            logger=[JsonlLogger(self.run.metrics), *loggers],
+            callbacks=self._callbacks(extra),
+            default_root_dir=self.run.path,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+        )
+        self._announce(trainer)
+        trainer.fit(self.module, self.data, ckpt_path=checkpoint, weights_only=True)
+        self.run.describe(**self._facts(trainer), finished=True)
+
+    def _callbacks(self, extra: Sequence[L.Callback]) -> list[L.Callback]:
+        # The order matters: collect, then seed the updates; log, evaluate, then checkpoint.
+        seed, parts = self.options.seed, self.parts
+        callbacks: list[L.Callback] = [self.metrics]
+        if self.env is not None:
+            callbacks.append(parts.collect(self.env, self.agent, self.buffer, self.metrics, seed))
+            callbacks.append(parts.evaluate(self.env, self.agent, self.metrics, seed))
+        callbacks += [FitPixels(self.buffer), RoundSeeds(seed)]
+        callbacks += extra
+        callbacks.append(Progress(self.metrics, self.options.updates, self.console))
+        callbacks.append(Checkpoint(self.run, self.buffer, self.options.checkpoint_every))
+        return callbacks
+
+    def _announce(self, trainer: L.Trainer) -> None:
+        facts = self._facts(trainer)
+        self.run.describe(**facts, finished=False)
+        self.console.print(
+            f"run {self.run.path} on {facts['device']}: {facts['parameters']:,} parameters, "
+            f"{self.options.updates:,} updates",
+            highlight=False,
+        )
+        self.console.print(self.buffer.describe(), highlight=False, soft_wrap=True)
+
+    def _facts(self, trainer: L.Trainer) -> dict[str, Any]:
+        return {
+            "device": str(trainer.strategy.root_device),
+            "parameters": sum(p.numel() for p in self.module.world_model.parameters()),
+            "updates": self.module.update,
+            "env_steps": self.buffer.store.steps,
+            "seconds": round(self.clock.total(), 1),
+            **self.clock.shares(),
+        }
+
+
+def _quieten_lightning() -> None:
+    """Lightning's hints about hardware, loaders and its own products say nothing of this run."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for text in ("isinstance.treespec", "Your .IterableDataset. has", "The number of training b"):
+        warnings.filterwarnings("ignore", message=f".*{text}")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The verb ``fit``."""
+    agent = fit(arguments)
+    del agent
