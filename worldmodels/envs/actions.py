@@ -1,19 +1,73 @@
 """The project's actions (numbers in [-1, 1], or one-hot) as an environment's own."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from abc import ABC, abstractmethod
+from math import prod
 
 import numpy as np
 from gymnasium import spaces
+from jaxtyping import Float32, Shaped
 
 from worldmodels.types import ActionSpace
 
+# Some environments write "no bound" as the largest float: no action can be scaled to that.
+_UNBOUNDED = 1e30
 
-class ActionCodec(NamedTuple):
-    """What an action is to the project, and how ``N A`` of them become the environment's."""
+
+class ActionCodec(ABC):
+    """What an action is to the project, and how N of them become the environment's.
+
+    Attributes:
+        space: what an action is.
+        name: the environment's id, for messages.
+    """
 
     space: ActionSpace
-    decode: Callable[[np.ndarray], Any]
+    name: str
+
+    def decode(self, action: Float32[np.ndarray, "N A"]) -> Shaped[np.ndarray, "N ..."]:
+        """The environment's own actions, one per row.
+
+        Raises:
+            ValueError: when the width is not that of the action space, or a number is not finite.
+        """
+        if action.ndim != 2 or action.shape[1] != self.space.dim:
+            raise ValueError(
+                f"{self.name}: actions of shape {action.shape}; give (N, {self.space.dim})"
+            )
+        if not np.isfinite(action).all():
+            raise ValueError(f"{self.name}: an action is not finite: {action.tolist()}")
+        return self._decode(action)
+
+    @abstractmethod
+    def _decode(self, action: np.ndarray) -> np.ndarray: ...
+
+
+class Choices(ActionCodec):
+    """One-hot rows as the numbers of a Discrete space (the largest entry wins)."""
+
+    def __init__(self, space: spaces.Discrete, name: str):
+        self.space, self.name = ActionSpace(int(space.n), True), name
+        self._start = int(space.start)
+
+    def _decode(self, action: np.ndarray) -> np.ndarray:
+        return action.argmax(-1).astype(np.int64) + self._start
+
+
+class Numbers(ActionCodec):
+    """Rows in [-1, 1] (clipped) as points of a bounded Box, whatever its shape."""
+
+    def __init__(self, space: spaces.Box, name: str):
+        self.space, self.name = ActionSpace(prod(space.shape), False), name
+        self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
+        self._dtype = space.dtype
+
+    def _decode(self, action: np.ndarray) -> np.ndarray:
+        unit = (np.clip(action.astype(np.float64), -1, 1) + 1) / 2
+        unit = unit.reshape(len(action), *self._low.shape)
+        # Clipped once more: rounding may step over a bound by one float.
+        scaled = np.clip(self._low + unit * (self._high - self._low), self._low, self._high)
+        whole = np.issubdtype(self._dtype, np.integer)
+        return (np.rint(scaled) if whole else scaled).astype(self._dtype)
 
 
 def action_codec(space: spaces.Space, name: str) -> ActionCodec:
@@ -23,32 +77,15 @@ def action_codec(space: spaces.Space, name: str) -> ActionCodec:
         ValueError: when the space is neither Discrete nor a Box with finite bounds.
     """
     if isinstance(space, spaces.Discrete):
-        return _choices(space)
-    if isinstance(space, spaces.Box) and len(space.shape) == 1:
-        if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
-            raise ValueError(
-                f"{name} has an unbounded action space {space}: wrap it so that its Box has finite "
-                "low and high"
-            )
-        return _numbers(space)
-    raise ValueError(
-        f"{name} has the action space {space}: only Discrete and one-dimensional Box are "
-        "supported; wrap it to one of these (gymnasium.wrappers.TransformAction, FlattenActions...)"
-    )
-
-
-def _choices(space: spaces.Discrete) -> ActionCodec:
-    first = int(space.start)
-    return ActionCodec(
-        ActionSpace(int(space.n), True), lambda action: action.argmax(-1).astype(np.int64) + first
-    )
-
-
-def _numbers(space: spaces.Box) -> ActionCodec:
-    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-
-    def decode(action: np.ndarray) -> np.ndarray:
-        unit = (np.clip(action, -1, 1) + 1) / 2
-        return np.clip(low + unit * (high - low), low, high).astype(space.dtype)
-
-    return ActionCodec(ActionSpace(int(space.shape[0]), False), decode)
+        return Choices(space, name)
+    if not isinstance(space, spaces.Box):
+        raise ValueError(
+            f"{name} has the action space {space}: only Discrete and Box are supported; turn it "
+            "into one of them with gymnasium.wrappers.TransformAction"
+        )
+    if max(np.abs(space.low).max(), np.abs(space.high).max()) > _UNBOUNDED:
+        raise ValueError(
+            f"{name} has the unbounded action space {space}: give its Box finite low and high, so "
+            "that actions can be scaled from [-1, 1]"
+        )
+    return Numbers(space, name)

@@ -9,6 +9,9 @@ from PIL import Image
 
 from worldmodels.types import ObsShape
 
+# Smaller arrays of bytes are maps or symbols (MiniGrid's 7x7x3 view), not pictures.
+_SMALLEST = 16
+
 
 class ImageSource(NamedTuple):
     """Where an environment's image is: in the observation (under ``key``), or in ``render()``."""
@@ -16,9 +19,21 @@ class ImageSource(NamedTuple):
     rendered: bool
     key: str | None
 
+    def __str__(self) -> str:
+        if self.rendered:
+            return "render()"
+        return "the observation" if self.key is None else f"the observation's '{self.key}'"
+
+    def of(self, obs: Any) -> Any:
+        """The image inside an observation (or a batch of images inside a batch)."""
+        return obs if self.key is None else obs[self.key]
+
 
 def find_image(space: spaces.Space, obs_key: str | None, name: str) -> ImageSource:
     """Finds the image in an observation space; ``render()`` when there is none.
+
+    An image is a Box of bytes (or of floats from 0 to 1) of shape (h, w), (h, w, C) or (C, h, w)
+    with 1 or 3 channels and at least 16 pixels a side.
 
     Args:
         space: of one environment's observation.
@@ -47,23 +62,13 @@ def find_image(space: spaces.Space, obs_key: str | None, name: str) -> ImageSour
     return ImageSource(not images, images[0] if images else None)
 
 
-def _is_image(space: spaces.Space) -> bool:
-    if not isinstance(space, spaces.Box) or len(space.shape) not in (2, 3):
-        return False
-    byte = space.dtype == np.uint8
-    unit = (
-        np.issubdtype(space.dtype, np.floating) and space.low.min() == 0 and space.high.max() == 1
-    )
-    sides = space.shape if len(space.shape) == 2 else sorted(space.shape)[1:]
-    return (byte or bool(unit)) and min(sides) >= 16
-
-
 class ImageShaper:
     """Turns raw frames into ``C h w`` bytes of one shape, and refuses frames that change.
 
-    A frame that has the wanted size is not touched. One that is a whole multiple is averaged over
-    squares in numpy (every pixel counts, no aliasing); any other goes through Pillow's box filter,
-    which does the same for uneven sizes.
+    A frame of the wanted size is only copied. Any other goes through Pillow's box filter, where
+    every output pixel is the mean of the area it covers: nothing aliases, small moving things
+    (a ball of two pixels) fade but never blink. Whole factors take Pillow's ``reduce``, the same
+    mean at twice the speed; both are ten times as fast as means in numpy.
 
     Args:
         obs_shape: the wanted ``(C, h, w)``.
@@ -82,64 +87,82 @@ class ImageShaper:
         """
         frame = np.asarray(frame)
         self._check(frame)
-        image = _to_bytes(_to_hwc(frame))
-        height, width = self.obs_shape[1:]
-        if image.shape[:2] != (height, width):
-            image = _resized(image, height, width)
+        image = _resized(self._to_bytes(_to_hwc(frame)), *self.obs_shape[1:])
         image = _with_channels(image, self.obs_shape[0])
         return np.array(image.transpose(2, 0, 1), order="C", copy=True)
 
     def batch(self, frames: Shaped[np.ndarray, "N ..."]) -> UInt8[np.ndarray, "N C h w"]:
-        """Frames of N environments; nothing but the axes moves where the size fits already."""
+        """Frames of N environments, always a new array."""
+        channels, height, width = self.obs_shape
+        if frames.dtype != np.uint8 or frames.shape[1:] != (height, width, channels):
+            return np.stack([self(frame) for frame in frames])
+        # Nothing but the axes moves: a batched simulator stays as fast as it is.
         self._check(frames[0])
-        _, height, width = self.obs_shape
-        if frames.dtype == np.uint8 and frames.shape[1:] == (height, width, self.obs_shape[0]):
-            return np.array(frames.transpose(0, 3, 1, 2), order="C", copy=True)
-        return np.stack([self(frame) for frame in frames])
+        return np.array(frames.transpose(0, 3, 1, 2), order="C", copy=True)
 
     def _check(self, frame: np.ndarray) -> None:
-        raw = (frame.shape, frame.dtype)
         if self._raw is None:
-            channels = (1, 3, 4)
-            flat = frame.ndim == 2
-            solid = frame.ndim == 3 and (frame.shape[-1] in channels or frame.shape[0] in channels)
-            if not flat and not solid:
+            if not _image_shape(frame.shape):
                 raise ValueError(
                     f"{self.name} gave a frame of shape {frame.shape}: an image is (h, w), "
-                    "(h, w, C) or (C, h, w)"
+                    "(h, w, C) or (C, h, w) with 1 or 3 channels (no stack of frames)"
                 )
-            self._raw = raw
-        if raw != self._raw:
+            if frame.dtype != np.uint8 and not np.issubdtype(frame.dtype, np.floating):
+                raise ValueError(
+                    f"{self.name} gave a frame of {frame.dtype}: use uint8, or floats from 0 to 1"
+                )
+            self._raw = (frame.shape, frame.dtype)
+        if (frame.shape, frame.dtype) != self._raw:
             raise ValueError(
                 f"{self.name} changed its frame from {self._raw[1]} {self._raw[0]} to "
                 f"{frame.dtype} {frame.shape}: fix the environment, every frame must be alike"
             )
 
+    def _to_bytes(self, image: np.ndarray) -> np.ndarray:
+        if image.dtype == np.uint8:
+            return image
+        if not (image.min() >= 0 and image.max() <= 1):
+            raise ValueError(
+                f"{self.name} gave a {image.dtype} frame from {image.min():g} to {image.max():g}: "
+                "floats are pixels from 0 to 1; for 0 to 255 use uint8"
+            )
+        return np.rint(image * 255).astype(np.uint8)
+
+
+def _is_image(space: spaces.Space) -> bool:
+    if not isinstance(space, spaces.Box) or not _image_shape(space.shape):
+        return False
+    if space.dtype == np.uint8:
+        return True
+    floats = np.issubdtype(space.dtype, np.floating)
+    return bool(floats and space.low.min() == 0 and space.high.max() == 1)
+
+
+def _image_shape(shape: tuple[int, ...]) -> bool:
+    if len(shape) == 3:
+        if shape[-1] in (1, 3):
+            shape = shape[:2]
+        elif shape[0] in (1, 3):
+            shape = shape[1:]
+    return len(shape) == 2 and min(shape) >= _SMALLEST
+
 
 def _to_hwc(frame: np.ndarray) -> np.ndarray:
     if frame.ndim == 2:
         return frame[..., None]
-    if frame.shape[-1] in (1, 3, 4):
-        return frame[..., :3]
-    return frame.transpose(1, 2, 0)[..., :3]
-
-
-def _to_bytes(image: np.ndarray) -> np.ndarray:
-    if image.dtype == np.uint8:
-        return image
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return frame if frame.shape[-1] in (1, 3) else frame.transpose(1, 2, 0)
 
 
 def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    rows, columns = image.shape[:2]
+    rows, columns, channels = image.shape
+    if (rows, columns) == (height, width):
+        return image
+    picture = Image.fromarray(image[..., 0] if channels == 1 else np.ascontiguousarray(image))
     if rows % height == 0 and columns % width == 0:
-        squares = image.reshape(height, rows // height, width, columns // width, -1)
-        return np.rint(squares.mean((1, 3))).astype(np.uint8)
-    layers = [
-        Image.fromarray(layer).resize((width, height), Image.Resampling.BOX)
-        for layer in np.moveaxis(image, -1, 0)
-    ]
-    return np.stack([np.asarray(layer) for layer in layers], -1)
+        picture = picture.reduce((columns // width, rows // height))
+    else:
+        picture = picture.resize((width, height), Image.Resampling.BOX)
+    return np.asarray(picture).reshape(height, width, channels)
 
 
 def _with_channels(image: np.ndarray, channels: int) -> np.ndarray:

@@ -1,29 +1,114 @@
-"""Gymnasium environments as rows of the project (`Frames`): single ones, and vector ones."""
+"""Gymnasium environments as rows of the project (`Frames`), whatever they observe."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.error import Error as GymnasiumError
+from gymnasium.spaces import Space
+from gymnasium.vector import AutoresetMode
 from jaxtyping import Float32
 
 from worldmodels.envs.actions import action_codec
 from worldmodels.envs.base import Frames, PixelEnv
-from worldmodels.envs.images import ImageShaper, ImageSource, find_image
+from worldmodels.envs.images import ImageShaper, find_image
 from worldmodels.types import ObsShape
 
 
-class SingleEnvs(PixelEnv):
+class Interface(NamedTuple):
+    """What a single or vector environment of Gymnasium says about itself."""
+
+    num_envs: int
+    observation_space: Space
+    action_space: Space
+    metadata: dict[str, Any]
+    render_mode: str | None
+
+
+class GymnasiumRows(PixelEnv):
+    """What single and vector environments share: the image, the actions and the checks.
+
+    Attributes:
+        source: where the image comes from.
+        observation_space: of one copy, as Gymnasium has it.
+        native_actions: the action space of one copy, as Gymnasium has it.
+        autoreset: how the environment itself starts copies again that ended.
+    """
+
+    autoreset = AutoresetMode.NEXT_STEP
+
+    def __init__(
+        self, about: Interface, name: str, obs_shape: ObsShape, action_repeat: int, key: str | None
+    ):
+        self.name, self.num_envs = name, about.num_envs
+        self.obs_shape, self.action_repeat = obs_shape, action_repeat
+        self.observation_space, self.native_actions = about.observation_space, about.action_space
+        self._codec = action_codec(about.action_space, name)
+        self.action_space = self._codec.space
+        self.source = find_image(about.observation_space, key, name)
+        if self.source.rendered and about.render_mode != "rgb_array":
+            raise ValueError(
+                f"{name} shows no image: it observes {about.observation_space} and its render_mode "
+                f"is {about.render_mode}; give it an image observation, or render_mode='rgb_array'"
+            )
+        self._shaper = ImageShaper(obs_shape, name)
+        self.frame_rate = float(about.metadata.get("render_fps") or 30)
+        self._ended = np.zeros(self.num_envs, dtype=bool)
+        self._started = False
+
+    def _decoded(self, action: np.ndarray) -> np.ndarray:
+        if not self._started:
+            raise RuntimeError(f"{self.name}: step() came before reset(seed); call reset first")
+        if len(action) != self.num_envs:
+            raise ValueError(f"{self.name}: {len(action)} actions for {self.num_envs} environments")
+        return self._codec.decode(action)
+
+    def _rendered(self, env: Any) -> Any:
+        try:
+            frame = env.render()
+        except GymnasiumError as error:
+            # Mostly a missing renderer; Gymnasium's message names the package to install.
+            raise ValueError(f"{self.name} cannot render: {error}") from error
+        if frame is None:
+            raise ValueError(f"{self.name}: render() gave None; let it return RGB arrays")
+        return frame
+
+    def _finite(self, reward: Any, step: int) -> float:
+        value = float("nan") if reward is None else float(reward)
+        if not math.isfinite(value):
+            raise ValueError(
+                f"{self.name} gave the reward {reward} at step {step} of an episode: fix the "
+                "environment, a reward is a finite number"
+            )
+        return value
+
+
+class _Row(NamedTuple):
+    """One environment's part of `Frames`."""
+
+    obs: np.ndarray
+    reward: float
+    is_first: bool
+    is_terminal: bool
+    is_last: bool
+
+
+class SingleEnvs(GymnasiumRows):
     """N Gymnasium environments stepped one after the other, in this process.
 
     Args:
         envs: the environments, all alike.
         name: their id.
         obs_shape: wanted ``(C, h, w)``.
-        action_repeat: environment steps per agent step; rewards are summed, the last frame shown.
+        action_repeat: environment steps per agent step: rewards are summed, an episode's end stops
+            the repeats, and only the last frame is rendered.
         time_limit: agent steps until truncation; None leaves it to the environments.
         obs_key: the image's key in a Dict observation.
+
+    Raises:
+        ValueError: when there is no image to be had, or the action space is not supported.
     """
 
     def __init__(
@@ -35,165 +120,63 @@ class SingleEnvs(PixelEnv):
         time_limit: int | None = None,
         obs_key: str | None = None,
     ):
-        self.envs, self.name, self.num_envs = list(envs), name, len(envs)
-        self.obs_shape, self.action_repeat = obs_shape, action_repeat
-        self.time_limit = time_limit
-        first = self.envs[0]
-        self._codec = action_codec(first.action_space, name)
-        self.action_space = self._codec.space
-        self._source = find_image(first.observation_space, obs_key, name)
-        _check_source(self._source, first.render_mode, name)
-        self._shaper = ImageShaper(obs_shape, name)
-        self.frame_rate = _frame_rate(first.metadata, action_repeat)
-        self._ended = np.zeros(self.num_envs, dtype=bool)
+        self.envs, self.time_limit = list(envs), time_limit
+        env = self.envs[0]
+        spaces = (env.observation_space, env.action_space)
+        about = Interface(len(self.envs), *spaces, env.metadata, env.render_mode)
+        super().__init__(about, name, obs_shape, action_repeat, obs_key)
+        self.frame_rate /= action_repeat
         self._elapsed = np.zeros(self.num_envs, dtype=np.int64)
 
     def reset(self, seed: int) -> Frames:
         """Starts a new episode everywhere; copy i is seeded with ``seed + i``."""
-        return _stacked([self._first(i, env.reset(seed=seed + i)[0]) for i, env in self._copies()])
+        self._started = True
+        return _frames([self._first(i, seed + i) for i in range(self.num_envs)])
 
     def step(self, action: Float32[np.ndarray, "N A"]) -> Frames:
         """One agent step everywhere; ended copies start anew instead."""
-        decoded = self._codec.decode(action)
-        rows = []
-        for i, env in self._copies():
-            if self._ended[i]:
-                rows.append(self._first(i, env.reset()[0]))
-            else:
-                rows.append(self._advance(i, env, decoded[i]))
-        return _stacked(rows)
+        decoded = self._decoded(action)
+        return _frames(
+            [
+                self._first(i) if self._ended[i] else self._advance(i, decoded[i])
+                for i in range(self.num_envs)
+            ]
+        )
 
     def close(self) -> None:
         """Closes every environment."""
         for env in self.envs:
             env.close()
 
-    def _copies(self) -> Iterator[tuple[int, gymnasium.Env]]:
-        return iter(enumerate(self.envs))
-
-    def _first(self, index: int, obs: Any) -> tuple[Any, ...]:
+    def _first(self, index: int, seed: int | None = None) -> _Row:
+        obs, _ = self.envs[index].reset(seed=seed)
         self._ended[index], self._elapsed[index] = False, 0
-        return self._image(index, obs), 0.0, True, False, False
+        return _Row(self._image(index, obs), 0.0, True, False, False)
 
-    def _advance(self, index: int, env: gymnasium.Env, action: Any) -> tuple[Any, ...]:
+    def _advance(self, index: int, action: Any) -> _Row:
         total, terminated, truncated, obs = 0.0, False, False, None
+        self._elapsed[index] += 1
         for _ in range(self.action_repeat):
-            obs, reward, terminated, truncated, _ = env.step(action)
-            total += float(reward)
+            obs, reward, terminated, truncated, _ = self.envs[index].step(action)
+            total += self._finite(reward, self._elapsed[index])
             if terminated or truncated:
                 break
-        self._elapsed[index] += 1
-        _check_reward(total, self.name, int(self._elapsed[index]))
-        truncated = bool(truncated) or self._elapsed[index] == self.time_limit
-        self._ended[index] = terminated or truncated
-        return self._image(index, obs), total, False, terminated, self._ended[index]
+        over = bool(terminated or truncated or self._elapsed[index] == self.time_limit)
+        self._ended[index] = over
+        return _Row(self._image(index, obs), total, False, bool(terminated), over)
 
     def _image(self, index: int, obs: Any) -> np.ndarray:
-        if self._source.rendered:
-            frame = self.envs[index].render()
-            if frame is None:
-                raise ValueError(f"{self.name}.render() gave None: let it return an RGB array")
-            return self._shaper(frame)
-        return self._shaper(obs if self._source.key is None else obs[self._source.key])
+        if self.source.rendered:
+            return self._shaper(self._rendered(self.envs[index]))
+        return self._shaper(self.source.of(obs))
 
 
-class VectorEnvs(PixelEnv):
-    """A Gymnasium vector environment, whatever its autoreset mode.
-
-    With NEXT_STEP its rows are the project's. With SAME_STEP and DISABLED an ended copy is reset
-    between two rows, and the next step moves it already: its new episode is then shown from its
-    second frame on (every row is true, the first transition of each later episode is not
-    recorded). Use NEXT_STEP where you can choose.
-
-    Args:
-        env: the vector environment; it does its own action repeat.
-        name: its id.
-        obs_shape: wanted ``(C, h, w)``.
-        action_repeat: what the environment repeats (told, not done).
-        obs_key: the image's key in a Dict observation.
-    """
-
-    def __init__(
-        self,
-        env: VectorEnv,
-        name: str,
-        obs_shape: ObsShape,
-        action_repeat: int = 1,
-        obs_key: str | None = None,
-    ):
-        self.env, self.name, self.num_envs = env, name, env.num_envs
-        self.obs_shape, self.action_repeat = obs_shape, action_repeat
-        self.mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
-        self._codec = action_codec(env.single_action_space, name)
-        self.action_space = self._codec.space
-        self._source = find_image(env.single_observation_space, obs_key, name)
-        _check_source(self._source, env.render_mode, name)
-        self._shaper = ImageShaper(obs_shape, name)
-        # The environment's own rate already counts its repeats.
-        self.frame_rate = _frame_rate(env.metadata, 1)
-        self._ended = np.zeros(self.num_envs, dtype=bool)
-        self._steps = 0
-
-    def reset(self, seed: int) -> Frames:
-        """Starts a new episode everywhere; copy i is seeded with ``seed + i``."""
-        obs, _ = self.env.reset(seed=seed)
-        self._ended, self._steps = np.zeros(self.num_envs, dtype=bool), 0
-        no = np.zeros(self.num_envs, dtype=bool)
-        return Frames(self._images(obs), np.zeros(self.num_envs, np.float32), ~no, no, no.copy())
-
-    def step(self, action: Float32[np.ndarray, "N A"]) -> Frames:
-        """One agent step everywhere; ended copies start anew instead."""
-        starting = self._ended
-        if self.mode == AutoresetMode.DISABLED and starting.any():
-            self.env.reset(options={"reset_mask": starting})
-        obs, reward, terminated, truncated, info = self.env.step(self._codec.decode(action))
-        self._steps += 1
-        images = self._images(obs)
-        terminated = np.asarray(terminated, bool) & ~starting
-        self._ended = terminated | (np.asarray(truncated, bool) & ~starting)
-        if self.mode == AutoresetMode.SAME_STEP:
-            for index in np.flatnonzero(self._ended):
-                images[index] = self._image(info["final_obs"][index])
-        reward = np.where(starting, 0.0, reward).astype(np.float32)
-        for value in reward:
-            _check_reward(float(value), self.name, self._steps)
-        return Frames(images, reward, starting, terminated, self._ended.copy())
-
-    def close(self) -> None:
-        """Closes the environment."""
-        self.env.close()
-
-    def _images(self, obs: Any) -> np.ndarray:
-        if self._source.rendered:
-            frames = self.env.render()
-            if frames is None:
-                raise ValueError(f"{self.name}.render() gave None: let it return RGB arrays")
-            return np.stack([self._shaper(frame) for frame in frames])
-        raw = obs if self._source.key is None else obs[self._source.key]
-        return self._shaper.batch(np.asarray(raw))
-
-    def _image(self, obs: Any) -> np.ndarray:
-        return self._shaper(obs if self._source.key is None else obs[self._source.key])
-
-
-def _stacked(rows: Sequence[tuple[Any, ...]]) -> Frames:
-    obs, reward, *flags = zip(*rows, strict=True)
-    is_first, is_terminal, is_last = (np.array(flag, dtype=bool) for flag in flags)
-    return Frames(np.stack(obs), np.array(reward, np.float32), is_first, is_terminal, is_last)
-
-
-def _check_reward(reward: float, name: str, step: int) -> None:
-    if not np.isfinite(reward):
-        raise ValueError(f"{name} gave the reward {reward} at step {step}: fix the environment")
-
-
-def _check_source(source: ImageSource, render_mode: str | None, name: str) -> None:
-    if source.rendered and render_mode != "rgb_array":
-        raise ValueError(
-            f"{name} shows no image: it observes none and its render_mode is {render_mode}; give "
-            "it an image observation, or support render_mode='rgb_array'"
-        )
-
-
-def _frame_rate(metadata: dict[str, Any], action_repeat: int) -> float:
-    return float(metadata.get("render_fps") or 30) / action_repeat
+def _frames(rows: Sequence[_Row]) -> Frames:
+    return Frames(
+        np.stack([row.obs for row in rows]),
+        np.array([row.reward for row in rows], dtype=np.float32),
+        *(
+            np.array([getattr(row, flag) for row in rows], dtype=bool)
+            for flag in ("is_first", "is_terminal", "is_last")
+        ),
+    )

@@ -1,0 +1,208 @@
+"""What an environment shows and gives, measured over some random steps."""
+
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from worldmodels.envs.base import Frames, PixelEnv
+from worldmodels.envs.make import make_env
+from worldmodels.envs.wrappers import GymnasiumRows
+
+_GIB = 2**30
+
+
+class Range(NamedTuple):
+    """Lowest, highest and mean value."""
+
+    low: float
+    high: float
+    mean: float
+
+    def __str__(self) -> str:
+        return f"{self.low:.4g} to {self.high:.4g}, mean {self.mean:.4g}"
+
+
+class EnvReport(NamedTuple):
+    """The outcome of `check_env`; ``str`` of it is a table.
+
+    Attributes:
+        name: the environment's id.
+        num_envs: copies stepped together.
+        steps: random agent steps taken, of all copies together.
+        facts: what the environment says of itself, by name.
+        pixels: of all frames, 0..255.
+        changing: share of steps whose frame differs from the one before.
+        reward: per agent step, without the first rows of episodes.
+        lengths: agent steps of the episodes that ended.
+        terminations: how many of these terminated (the others were truncated).
+        steps_per_second: agent steps of all copies together, resets included.
+        gib_per_million: memory of a million steps of replay, in GiB.
+        warnings: what will hinder learning.
+    """
+
+    name: str
+    num_envs: int
+    steps: int
+    facts: dict[str, str]
+    pixels: Range
+    changing: float
+    reward: Range
+    lengths: list[int]
+    terminations: int
+    steps_per_second: float
+    gib_per_million: float
+    warnings: list[str]
+
+    def lines(self) -> list[str]:
+        """The table, one line per fact."""
+        rows = {
+            "environment": f"{self.name}, {self.num_envs} copies",
+            **self.facts,
+            "pixels": f"{self.pixels}; {self.changing:.0%} of steps change the frame",
+            "reward per step": str(self.reward),
+            "episodes": self._episodes(),
+            "speed": f"{self.steps_per_second:,.0f} agent steps/s ({self.steps} random steps)",
+            "replay": f"{self.gib_per_million:.2f} GiB for 1M steps",
+        }
+        width = max(map(len, rows))
+        table = [f"{name:<{width}}  {text}" for name, text in rows.items()]
+        return table + [f"{'warning':<{width}}  {text}" for text in self.warnings]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def _episodes(self) -> str:
+        if not self.lengths:
+            return f"none ended within {self.steps // self.num_envs} steps"
+        return (
+            f"{len(self.lengths)} of {min(self.lengths)} to {max(self.lengths)} steps, mean "
+            f"{np.mean(self.lengths):.4g}; {self.terminations} terminated, "
+            f"{len(self.lengths) - self.terminations} truncated"
+        )
+
+
+def check_env(id: str, steps: int = 300, seed: int = 0, **options: Any) -> EnvReport:
+    """Makes an environment, takes random steps in it and reports what was seen.
+
+    Args:
+        id: as for ``make_env``.
+        steps: steps of every copy.
+        seed: of the environment and the actions.
+        options: further arguments of ``make_env``.
+
+    Raises:
+        ValueError: when it cannot be made, or breaks its contract on the way.
+    """
+    if steps < 1:
+        raise ValueError(f"steps={steps}: choose 1 or more")
+    env = make_env(id, **options)
+    try:
+        seen, seconds = _random_steps(env, steps, seed)
+    finally:
+        env.close()
+    return _report(env, seen, seconds)
+
+
+def random_action(env: PixelEnv, rng: np.random.Generator) -> np.ndarray:
+    """Uniform actions ``N A``: numbers in [-1, 1], or one-hot choices."""
+    space = env.action_space
+    if space.discrete:
+        return np.eye(space.dim, dtype=np.float32)[rng.integers(space.dim, size=env.num_envs)]
+    return rng.uniform(-1, 1, (env.num_envs, space.dim)).astype(np.float32)
+
+
+class _Seen(NamedTuple):
+    """What is kept of one row (or of all, stacked along time): everything but the frames."""
+
+    reward: np.ndarray
+    is_first: np.ndarray
+    is_terminal: np.ndarray
+    is_last: np.ndarray
+    changed: np.ndarray
+    pixels: np.ndarray
+
+
+def _random_steps(env: PixelEnv, steps: int, seed: int) -> tuple[_Seen, float]:
+    """All rows, ``steps + 1`` of them, and the seconds that the steps took."""
+    rng = np.random.default_rng(seed)
+    rows, seconds = [env.reset(seed)], 0.0
+    seen = [_look(rows[0], rows[0])]
+    for _ in range(steps):
+        action = random_action(env, rng)
+        start = time.perf_counter()
+        rows = [rows[-1], env.step(action)]
+        seconds += time.perf_counter() - start
+        seen.append(_look(*rows))
+    return _Seen(*(np.stack(field) for field in zip(*seen, strict=True))), seconds
+
+
+def _look(before: Frames, now: Frames) -> _Seen:
+    changed = (before.obs != now.obs).any((1, 2, 3))
+    pixels = np.array([now.obs.min(), now.obs.max(), now.obs.mean(dtype=np.float64)])
+    return _Seen(now.reward, now.is_first, now.is_terminal, now.is_last, changed, pixels)
+
+
+def _report(env: PixelEnv, seen: _Seen, seconds: float) -> EnvReport:
+    moved = ~seen.is_first
+    low, high, mean = seen.pixels.T
+    reward = seen.reward[moved].astype(np.float64)
+    report = EnvReport(
+        name=env.name,
+        num_envs=env.num_envs,
+        steps=int(moved.sum()),
+        facts=_facts(env),
+        pixels=Range(float(low.min()), float(high.max()), float(mean.mean())),
+        changing=float(seen.changed[moved].mean()),
+        reward=Range(float(reward.min()), float(reward.max()), float(reward.mean())),
+        lengths=_lengths(seen),
+        terminations=int(seen.is_terminal.sum()),
+        steps_per_second=float(moved.sum()) / seconds,
+        gib_per_million=_row_bytes(env) * 1e6 / _GIB,
+        warnings=[],
+    )
+    return report._replace(warnings=_warnings(report))
+
+
+def _facts(env: PixelEnv) -> dict[str, str]:
+    space = env.action_space
+    actions = f"{space.dim} choices" if space.discrete else f"{space.dim} numbers in [-1, 1]"
+    channels, height, width = env.obs_shape
+    facts = {"frames": f"{channels} x {height} x {width} bytes", "actions": actions}
+    if isinstance(env, GymnasiumRows):
+        facts["frames"] += f", from {env.source} of {_brief(env.observation_space)}"
+        facts["actions"] += f", from {_brief(env.native_actions)}"
+        facts["autoreset"] = f"{env.autoreset.name} ({type(env).__name__})"
+    else:
+        facts["autoreset"] = f"done by {type(env).__name__}"
+    facts["time"] = f"{env.frame_rate:.4g} agent steps/s, {env.action_repeat} frames each"
+    return facts
+
+
+def _brief(space: Any) -> str:
+    # The bounds of an image's Box fill pages.
+    return f"{type(space).__name__}{space.shape}" if len(str(space)) > 60 else str(space)
+
+
+def _lengths(seen: _Seen) -> list[int]:
+    lengths = []
+    for first, last in zip(seen.is_first.T, seen.is_last.T, strict=True):
+        starts, ends = np.flatnonzero(first), np.flatnonzero(last)
+        lengths += (ends - starts[: len(ends)]).tolist()
+    return lengths
+
+
+def _row_bytes(env: PixelEnv) -> int:
+    # A frame, a float32 action, a float32 reward and two flags.
+    return int(np.prod(env.obs_shape)) + 4 * env.action_space.dim + 4 + 2
+
+
+def _warnings(report: EnvReport) -> list[str]:
+    warnings = []
+    if report.changing == 0:
+        warnings.append("no frame ever changes: is this the right image, or is it too small?")
+    if report.pixels.low == report.pixels.high:
+        warnings.append("every pixel has the same value: there is nothing to see")
+    if report.reward.low == report.reward.high:
+        warnings.append(f"the reward is always {report.reward.low:g}: random actions earn nothing")
+    return warnings
