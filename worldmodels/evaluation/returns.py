@@ -1,0 +1,81 @@
+"""Playing episodes and measuring what comes back."""
+
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from worldmodels.envs.base import PixelEnv
+from worldmodels.evaluation.statistics import bootstrap_interval
+from worldmodels.replay.collect import Actor, collect_episodes
+from worldmodels.replay.episode import Episode
+from worldmodels.viz.bands import Interval
+
+
+class Returns(NamedTuple):
+    """The outcome of evaluation episodes.
+
+    Attributes:
+        returns: sum of rewards of each episode.
+        lengths: agent steps of each episode.
+        interval: mean return with its bootstrap interval.
+        decision_ms: median milliseconds per decision, per environment.
+        episodes: what was played.
+    """
+
+    returns: Float[np.ndarray, " N"]
+    lengths: Float[np.ndarray, " N"]
+    interval: Interval
+    decision_ms: float
+    episodes: list[Episode]
+
+
+class _Timed:
+    """Acts like another agent and takes the time."""
+
+    def __init__(self, agent: Actor):
+        self.agent = agent
+        self.seconds: list[float] = []
+
+    def initial(self, batch: int, seed: int) -> Any:
+        """See ``Agent.initial``."""
+        return self.agent.initial(batch, seed)
+
+    def act(
+        self,
+        obs: UInt8[Tensor, "B C h w"],
+        is_first: Bool[Tensor, " B"],
+        state: Any,
+        explore: bool = False,
+    ) -> tuple[Float[Tensor, "B A"], Any]:
+        """See ``Agent.act``."""
+        start = time.perf_counter()
+        action, state = self.agent.act(obs, is_first, state, explore)
+        # The copy waits for an accelerator to finish.
+        action = action.cpu()
+        self.seconds.append((time.perf_counter() - start) / len(obs))
+        return action, state
+
+
+def evaluate_returns(agent: Actor, env: PixelEnv, episodes: int, seed: int) -> Returns:
+    """Plays ``episodes`` without exploration.
+
+    Raises:
+        ValueError: when ``episodes`` is below 1.
+    """
+    timed = _Timed(agent)
+    with torch.no_grad():
+        played = collect_episodes(
+            env, timed, episodes, seed, explore=False, policy="evaluation", round=0
+        )
+    returns = np.array([episode.reward.sum() for episode in played], dtype=float)
+    return Returns(
+        returns,
+        np.array([episode.length for episode in played], dtype=float),
+        bootstrap_interval(returns),
+        float(np.median(timed.seconds)) * 1e3,
+        list(played),
+    )
