@@ -87,8 +87,8 @@ class ReplayBuffer:
         """One line: what a step weighs, what fits, and what is there."""
         fits = self.capacity_bytes // self.row_bytes
         return (
-            f"replay: {self.row_bytes * 1000 / 1e6:.1f} MB per 1,000 steps, "
-            f"{self.capacity_bytes / 1e9:.1f} GB of memory hold {fits:,} steps; "
+            f"replay: {self.row_bytes * 1000 / 1e6:.3g} MB per 1,000 steps, "
+            f"{self.capacity_bytes / 1e9:.3g} GB of memory hold {fits:,} steps; "
             f"{self.steps:,} of {self.store.steps:,} recorded steps are in memory"
         )
 

@@ -1,7 +1,7 @@
 """From an environment and somebody who acts to recorded episodes."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from worldmodels.replay.episode import Episode, make_episode
 from worldmodels.types import ActionSpace
 
 
+@runtime_checkable
 class Actor(Protocol):
     """Whoever acts on frames: the project's agent, a random one, a script."""
 

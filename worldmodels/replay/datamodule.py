@@ -94,11 +94,12 @@ class ReplayDataModule(L.LightningDataModule):
         self.batch_size, self.batch_length = batch_size, batch_length
         self.num_workers, self.pin_memory = num_workers, pin_memory
         self.batches_per_epoch = batches_per_epoch
-        self._training_set()
+        # Refuses a wrong size here, not when the first epoch begins.
+        self.train_dataloader()
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """The loader of training batches; each pass goes on where the last one stopped."""
-        return _CountingLoader(self, self._training_set())
+        return _CountingLoader(self)
 
     def state_dict(self) -> dict[str, int]:
         """The cursor."""
@@ -107,10 +108,6 @@ class ReplayDataModule(L.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Goes on with the batch after the last one handed out."""
         self.batches = state_dict["batches"]
-
-    def _training_set(self) -> SequenceDataset:
-        sizes = (self.batches_per_epoch, self.batch_size, self.batch_length)
-        return SequenceDataset(self.buffer.sample, *sizes, seed=(self.seed, _rank()))
 
 
 class ValidatedReplayDataModule(ReplayDataModule):
@@ -147,23 +144,32 @@ class ValidatedReplayDataModule(ReplayDataModule):
             buffer, batches_per_epoch, seed, batch_size, batch_length, num_workers, pin_memory
         )
         self.validation_batches = validation_batches
-        self._validation_set()
+        self.val_dataloader()
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The loader of validation batches."""
-        return DataLoader(self._validation_set(), batch_size=None, generator=torch.Generator())
-
-    def _validation_set(self) -> SequenceDataset:
-        sizes = (self.validation_batches, self.batch_size, self.batch_length)
-        # With the batch's number five numbers, where training has three: no seed is shared.
-        seed = (self.seed, _rank(), 0, 1)
-        return SequenceDataset(self.buffer.sample_held_out, *sizes, seed=seed)
+        dataset = SequenceDataset(
+            self.buffer.sample_held_out,
+            self.validation_batches,
+            self.batch_size,
+            self.batch_length,
+            # With the batch's number five numbers, where training has three: no seed is shared.
+            seed=(self.seed, _rank(), 0, 1),
+        )
+        return DataLoader(dataset, batch_size=None, generator=torch.Generator())
 
 
 class _CountingLoader(DataLoader[Batch]):
     """A stock loader that reads and moves the data module's cursor, in this process alone."""
 
-    def __init__(self, owner: ReplayDataModule, dataset: SequenceDataset):
+    def __init__(self, owner: ReplayDataModule):
+        dataset = SequenceDataset(
+            owner.buffer.sample,
+            owner.batches_per_epoch,
+            owner.batch_size,
+            owner.batch_length,
+            seed=(owner.seed, _rank()),
+        )
         super().__init__(
             dataset,
             batch_size=None,

@@ -5,6 +5,7 @@ import os
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
@@ -66,13 +67,16 @@ class EpisodeStore:
         self.episodes = 0
         self._lock: BinaryIO | None = None
         self._named: set[str] = set()
-        if spec is None:
-            self.spec = read_spec(self.directory)
-        else:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(self.directory)
-            self.spec = settle_spec(self.directory, spec)
-        self._scan()
+        with ExitStack() as on_failure:
+            on_failure.callback(self.close)
+            if spec is None:
+                self.spec = read_spec(self.directory)
+            else:
+                self.directory.mkdir(parents=True, exist_ok=True)
+                self._lock = _lock(self.directory)
+                self.spec = settle_spec(self.directory, spec)
+            self._scan()
+            on_failure.pop_all()
 
     @property
     def writable(self) -> bool:
@@ -135,12 +139,12 @@ class EpisodeStore:
         Raises:
             ValueError: when there are fewer than ``count``, or it is open for reading only.
         """
-        self._refuse_reader("truncate")
         if count > self.episodes:
             raise ValueError(
                 f"{self.directory} holds {self.episodes} episodes, {count} were asked for: "
                 "it is not the data set of this checkpoint, or episodes were removed"
             )
+        self._refuse_reader("truncate")
         for path in reversed(self._shards()):
             later = [record for record in scan(path).records if record.id >= count]
             if later:
@@ -164,12 +168,15 @@ class EpisodeStore:
 
     def _scan(self) -> None:
         self.records, self.episodes = [], 0
-        damaged = set((self.directory / SET_ASIDE).glob("*.damaged"))
+        damaged = (self.directory / SET_ASIDE).glob("*.damaged")
+        suspects = {path.name.rpartition("-")[0] for path in damaged}
         for path in self._shards():
             found = scan(path)
             for record in found.records:
                 self.episodes = record.id + 1
-                if self._kept(record.shard, record.offset, record.crc) not in damaged:
+                # Looked at again, for after `truncate` a sound episode may lie in its place.
+                known = f"{path.name}@{record.offset}" in suspects
+                if not known or read_payload(self.directory, record) is not None:
                     self.records.append(record)
             for span in found.damaged:
                 self._keep_damaged(path.name, span)
@@ -190,7 +197,8 @@ class EpisodeStore:
         text = f"{path}: {who} at offset {span.offset} ({span.size} bytes) damaged and left out"
         if self.writable:
             data = _read(path, span)
-            kept = self._kept(shard, span.offset, record.crc if record else zlib.crc32(data))
+            name = f"{shard}@{span.offset}-{zlib.crc32(data):08x}.damaged"
+            kept = self.directory / SET_ASIDE / name
             if not kept.exists():
                 kept.parent.mkdir(exist_ok=True)
                 write_whole(kept, data)
@@ -209,10 +217,6 @@ class EpisodeStore:
         else:
             os.truncate(path, offset)
         return kept
-
-    def _kept(self, shard: str, offset: int, crc: int) -> Path:
-        # The checksum is part of the name: after `truncate` another record may get this offset.
-        return self.directory / SET_ASIDE / f"{shard}@{offset}-{crc:08x}.damaged"
 
     def _current_shard(self, size: int) -> Path:
         shards = self._shards()
