@@ -4,12 +4,11 @@ import time
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool
 
 from worldmodels.envs.base import Frames, PixelEnv
 from worldmodels.envs.make import make_env
 from worldmodels.envs.wrappers import GymnasiumRows
-
-_GIB = 2**30
 
 
 class Range(NamedTuple):
@@ -33,11 +32,13 @@ class EnvReport(NamedTuple):
         facts: what the environment says of itself, by name.
         pixels: of all frames, 0..255.
         changing: share of steps whose frame differs from the one before.
+        alive: share of pixels (places, of all copies) that ever changed.
         reward: per agent step, without the first rows of episodes.
         lengths: agent steps of the episodes that ended.
+        returns: their sums of rewards, undiscounted.
         terminations: how many of these terminated (the others were truncated).
         steps_per_second: agent steps of all copies together, resets included.
-        gib_per_million: memory of a million steps of replay, in GiB.
+        gb_per_million: memory of a million steps of replay, in GB (1e9 bytes).
         warnings: what will hinder learning.
     """
 
@@ -47,11 +48,13 @@ class EnvReport(NamedTuple):
     facts: dict[str, str]
     pixels: Range
     changing: float
+    alive: float
     reward: Range
     lengths: list[int]
+    returns: list[float]
     terminations: int
     steps_per_second: float
-    gib_per_million: float
+    gb_per_million: float
     warnings: list[str]
 
     def lines(self) -> list[str]:
@@ -59,11 +62,12 @@ class EnvReport(NamedTuple):
         rows = {
             "environment": f"{self.name}, {self.num_envs} copies",
             **self.facts,
-            "pixels": f"{self.pixels}; {self.changing:.0%} of steps change the frame",
+            "pixels": str(self.pixels),
+            "movement": f"in {self.changing:.0%} of steps, of {self.alive:.1%} of the pixels",
             "reward per step": str(self.reward),
             "episodes": self._episodes(),
             "speed": f"{self.steps_per_second:,.0f} agent steps/s ({self.steps} random steps)",
-            "replay": f"{self.gib_per_million:.2f} GiB for 1M steps",
+            "replay": f"{self.gb_per_million:.2f} GB for 1M steps",
         }
         width = max(map(len, rows))
         table = [f"{name:<{width}}  {text}" for name, text in rows.items()]
@@ -78,7 +82,8 @@ class EnvReport(NamedTuple):
         return (
             f"{len(self.lengths)} of {min(self.lengths)} to {max(self.lengths)} steps, mean "
             f"{np.mean(self.lengths):.4g}; {self.terminations} terminated, "
-            f"{len(self.lengths) - self.terminations} truncated"
+            f"{len(self.lengths) - self.terminations} truncated; returns "
+            f"{min(self.returns):.4g} to {max(self.returns):.4g}, mean {np.mean(self.returns):.4g}"
         )
 
 
@@ -94,14 +99,22 @@ def check_env(id: str, steps: int = 300, seed: int = 0, **options: Any) -> EnvRe
     Raises:
         ValueError: when it cannot be made, or breaks its contract on the way.
     """
-    if steps < 1:
-        raise ValueError(f"steps={steps}: choose 1 or more")
     env = make_env(id, **options)
     try:
-        seen, seconds = _random_steps(env, steps, seed)
+        return check_pixel_env(env, steps, seed)
     finally:
         env.close()
-    return _report(env, seen, seconds)
+
+
+def check_pixel_env(env: PixelEnv, steps: int = 300, seed: int = 0) -> EnvReport:
+    """`check_env` for an environment that exists already; it is reset, and stays open.
+
+    Raises:
+        ValueError: when ``steps`` is below 1, or the environment breaks its contract on the way.
+    """
+    if steps < 1:
+        raise ValueError(f"steps={steps}: choose 1 or more")
+    return _report(env, _random_steps(env, steps, seed))
 
 
 def random_action(env: PixelEnv, rng: np.random.Generator) -> np.ndarray:
@@ -123,18 +136,29 @@ class _Seen(NamedTuple):
     pixels: np.ndarray
 
 
-def _random_steps(env: PixelEnv, steps: int, seed: int) -> tuple[_Seen, float]:
-    """All rows, ``steps + 1`` of them, and the seconds that the steps took."""
+class _Sample(NamedTuple):
+    """All rows, ``steps + 1`` of them, where pixels ever changed, and the seconds of the steps."""
+
+    seen: _Seen
+    alive: Bool[np.ndarray, "N h w"]
+    seconds: float
+
+
+def _random_steps(env: PixelEnv, steps: int, seed: int) -> _Sample:
     rng = np.random.default_rng(seed)
-    rows, seconds = [env.reset(seed)], 0.0
-    seen = [_look(rows[0], rows[0])]
+    before, seconds = env.reset(seed), 0.0
+    seen = [_look(before, before)]
+    alive = np.zeros((env.num_envs, *env.obs_shape[1:]), dtype=bool)
     for _ in range(steps):
         action = random_action(env, rng)
         start = time.perf_counter()
-        rows = [rows[-1], env.step(action)]
+        now = env.step(action)
         seconds += time.perf_counter() - start
-        seen.append(_look(*rows))
-    return _Seen(*(np.stack(field) for field in zip(*seen, strict=True))), seconds
+        seen.append(_look(before, now))
+        alive |= (before.obs != now.obs).any(1)
+        before = now
+    stacked = _Seen(*(np.stack(field) for field in zip(*seen, strict=True)))
+    return _Sample(stacked, alive, seconds)
 
 
 def _look(before: Frames, now: Frames) -> _Seen:
@@ -143,10 +167,12 @@ def _look(before: Frames, now: Frames) -> _Seen:
     return _Seen(now.reward, now.is_first, now.is_terminal, now.is_last, changed, pixels)
 
 
-def _report(env: PixelEnv, seen: _Seen, seconds: float) -> EnvReport:
+def _report(env: PixelEnv, sample: _Sample) -> EnvReport:
+    seen = sample.seen
     moved = ~seen.is_first
     low, high, mean = seen.pixels.T
     reward = seen.reward[moved].astype(np.float64)
+    episodes = _episodes_of(seen)
     report = EnvReport(
         name=env.name,
         num_envs=env.num_envs,
@@ -154,11 +180,13 @@ def _report(env: PixelEnv, seen: _Seen, seconds: float) -> EnvReport:
         facts=_facts(env),
         pixels=Range(float(low.min()), float(high.max()), float(mean.mean())),
         changing=float(seen.changed[moved].mean()),
+        alive=float(sample.alive.mean()),
         reward=Range(float(reward.min()), float(reward.max()), float(reward.mean())),
-        lengths=_lengths(seen),
+        lengths=[episode.length for episode in episodes],
+        returns=[episode.total for episode in episodes],
         terminations=int(seen.is_terminal.sum()),
-        steps_per_second=float(moved.sum()) / seconds,
-        gib_per_million=_row_bytes(env) * 1e6 / _GIB,
+        steps_per_second=float(moved.sum()) / sample.seconds,
+        gb_per_million=_row_bytes(env) * 1e6 / 1e9,
         warnings=[],
     )
     return report._replace(warnings=_warnings(report))
@@ -184,12 +212,21 @@ def _brief(space: Any) -> str:
     return f"{type(space).__name__}{space.shape}" if len(str(space)) > 60 else str(space)
 
 
-def _lengths(seen: _Seen) -> list[int]:
-    lengths = []
-    for first, last in zip(seen.is_first.T, seen.is_last.T, strict=True):
-        starts, ends = np.flatnonzero(first), np.flatnonzero(last)
-        lengths += (ends - starts[: len(ends)]).tolist()
-    return lengths
+class _Episode(NamedTuple):
+    length: int
+    total: float
+
+
+def _episodes_of(seen: _Seen) -> list[_Episode]:
+    """Those that ended, copy by copy."""
+    episodes = []
+    rows = zip(seen.is_first.T, seen.is_last.T, seen.reward.T, strict=True)
+    for is_first, is_last, reward in rows:
+        starts, ends = np.flatnonzero(is_first), np.flatnonzero(is_last)
+        for start, end in zip(starts, ends, strict=False):
+            total = float(reward[start : end + 1].sum(dtype=np.float64))
+            episodes.append(_Episode(int(end - start), total))
+    return episodes
 
 
 def _row_bytes(env: PixelEnv) -> int:
@@ -201,8 +238,13 @@ def _warnings(report: EnvReport) -> list[str]:
     warnings = []
     if report.changing == 0:
         warnings.append("no frame ever changes: is this the right image, or is it too small?")
-    if report.pixels.low == report.pixels.high:
+    if report.pixels.high == 0:
+        warnings.append("every pixel is black: does the renderer work?")
+    elif report.pixels.low == report.pixels.high:
         warnings.append("every pixel has the same value: there is nothing to see")
     if report.reward.low == report.reward.high:
         warnings.append(f"the reward is always {report.reward.low:g}: random actions earn nothing")
+    if not report.lengths:
+        each = report.steps // report.num_envs
+        warnings.append(f"no episode ended within {each} steps: set time_limit if it never does")
     return warnings
