@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldmodels.nn.blocks import initialise
-from worldmodels.nn.encoders import ChannelNorm, check_image_shape, infer_stages
+from worldmodels.nn.encoders import ChannelNorm, check_image_shape, resolve_stages
 from worldmodels.types import ObsShape
 
 
@@ -54,9 +54,7 @@ class ConvDecoder(Decoder):
         check_image_shape(obs_shape, upscale)
         self.obs_shape, self.upscale = obs_shape, upscale
         height, width = (-(-side // upscale) for side in obs_shape[1:])
-        stages = infer_stages(min(height, width)) if stages is None else stages
-        if stages < 1 or min(height, width) >> stages < 1:
-            raise ValueError(f"stages={stages}: a {height}x{width} image allows 1 or more halvings")
+        stages = resolve_stages(stages, min(height, width))
         self.small_shape = (depth * 2 ** (stages - 1), height >> stages, width >> stages)
         channels, small_height, small_width = self.small_shape
         self.seed = nn.Linear(feature_dim, channels * small_height * small_width)

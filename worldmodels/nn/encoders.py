@@ -57,11 +57,18 @@ def check_image_shape(obs_shape: ObsShape, scale: int) -> None:
         )
 
 
-def infer_stages(side: int) -> int:
-    """How often ``side`` is halved until it is at most 7 (for 16 and up that leaves 4 to 7)."""
-    stages = 1
-    while side >> stages > 7:
-        stages += 1
+def resolve_stages(stages: int | None, side: int) -> int:
+    """How often ``side`` is halved: as asked, or until it is at most 7 (4 to 7 are left).
+
+    Raises:
+        ValueError: if so many halvings leave nothing.
+    """
+    if stages is None:
+        return next(count for count in range(1, side) if side >> count <= 7)
+    if not 1 <= stages < side.bit_length():
+        raise ValueError(
+            f"stages={stages}: a smaller side of {side} pixels allows 1 to {side.bit_length() - 1}"
+        )
     return stages
 
 
@@ -92,9 +99,7 @@ class ConvEncoder(Encoder):
         if kernel < 2 or kernel % 2:
             raise ValueError(f"kernel={kernel}: choose an even window such as 4")
         height, width = (-(-side // downscale) for side in obs_shape[1:])
-        stages = infer_stages(min(height, width)) if stages is None else stages
-        if stages < 1 or min(height, width) >> stages < 1:
-            raise ValueError(f"stages={stages}: a {height}x{width} image allows 1 or more halvings")
+        stages = resolve_stages(stages, min(height, width))
         self.downscale = downscale
         channels = [obs_shape[0]] + [depth * 2**stage for stage in range(stages)]
         self.stages = nn.Sequential()

@@ -1,0 +1,145 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from worldmodels.nn.decoders import ConvDecoder
+from worldmodels.nn.encoders import ChannelNorm, ConvEncoder
+
+SHAPES = [(3, 16, 16), (3, 48, 80), (3, 96, 96), (3, 65, 33), (1, 64, 64), (1, 17, 130)]
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize(
+    ("obs_shape", "stages", "embed_dim"),
+    [
+        ((3, 16, 16), 2, 8 * 4 * 4),
+        ((3, 48, 80), 3, 16 * 6 * 10),
+        ((3, 96, 96), 4, 32 * 6 * 6),
+        ((3, 65, 33), 3, 16 * 8 * 4),
+        ((1, 64, 64), 4, 32 * 4 * 4),
+        ((1, 17, 130), 2, 8 * 4 * 32),
+    ],
+)
+def test_geometry_is_inferred_from_the_smaller_side(obs_shape, stages, embed_dim):
+    encoder = ConvEncoder(obs_shape, depth=4)
+    assert len(encoder.stages) == stages
+    assert encoder.embed_dim == embed_dim
+    assert encoder(torch.rand(2, *obs_shape)).shape == (2, embed_dim)
+    assert ConvDecoder(5, obs_shape, depth=4)(torch.rand(2, 5)).shape == (2, *obs_shape)
+
+
+@pytest.mark.parametrize("obs_shape", SHAPES)
+def test_every_pixel_reaches_the_embedding(obs_shape):
+    image = torch.rand(obs_shape, requires_grad=True)
+    embed = ConvEncoder(obs_shape, depth=4)(image)
+    (gradient,) = torch.autograd.grad(embed.square().sum(), image)
+    assert (gradient != 0).all()
+
+
+@pytest.mark.parametrize("obs_shape", SHAPES)
+def test_every_pixel_is_painted_by_the_feature(obs_shape):
+    decoder = ConvDecoder(5, obs_shape, depth=4)
+    first, second = decoder(torch.randn(2, 5))
+    assert (first != second).all()
+
+
+def test_encoder_equals_plain_convolutions_in_double_precision():
+    encoder = ConvEncoder((3, 20, 16), depth=4).double()
+    images = torch.rand(2, 3, 20, 16, dtype=torch.float64)
+    expected = images
+    for conv, norm, _ in encoder.stages:
+        expected = F.conv2d(expected, conv.weight, conv.bias, stride=2, padding=1)
+        mean, variance = expected.mean(1, keepdim=True), expected.var(1, False, keepdim=True)
+        expected = (expected - mean) / (variance + norm.eps).sqrt()
+        expected = expected * torch.sigmoid(expected)
+    torch.testing.assert_close(encoder(images), expected.permute(0, 2, 3, 1).flatten(1))
+
+
+def test_channel_norm_reads_one_pixel_at_a_time():
+    norm = ChannelNorm(2)
+    image = torch.tensor([[[[1.0, 10.0]], [[3.0, 10.0]]]])
+    torch.testing.assert_close(
+        norm(image), torch.tensor([[[[-1.0, 0.0]], [[1.0, 0.0]]]]), atol=1e-5, rtol=0
+    )
+
+
+@pytest.mark.parametrize("size", [(32, 48), (33, 35)])
+def test_downscale_reads_area_averages(size):
+    image = torch.rand(1, *size)
+    encoder = ConvEncoder((1, *size), depth=4, downscale=2)
+    small = torch.tensor(
+        [
+            [image[0, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean() for j in range(-(-size[1] // 2))]
+            for i in range(-(-size[0] // 2))
+        ]
+    )[None]
+    plain = ConvEncoder((1, *small.shape[1:]), depth=4)
+    plain.load_state_dict(encoder.state_dict())
+    torch.testing.assert_close(encoder(image), plain(small))
+
+
+@pytest.mark.parametrize("size", [(32, 48), (33, 35)])
+def test_upscale_paints_squares(size):
+    decoder = ConvDecoder(5, (1, *size), depth=4, upscale=2)
+    image = decoder(torch.randn(5))[0]
+    for i in range(size[0]):
+        for j in range(0, size[1], 7):
+            assert image[i, j] == image[i - i % 2, j - j % 2]
+    assert len(image.unique()) == -(-size[0] // 2) * -(-size[1] // 2)
+
+
+@pytest.mark.parametrize("module", [ConvEncoder((3, 16, 16)), ConvDecoder(6, (3, 16, 16))])
+def test_leading_axes_are_carried_through_and_rows_stay_apart(module):
+    shape = (3, 16, 16) if isinstance(module, ConvEncoder) else (6,)
+    x = torch.rand(2, 3, *shape)
+    together = module(x)
+    alone = torch.stack([torch.stack([module(row) for row in rows]) for rows in x])
+    torch.testing.assert_close(together, alone)
+
+
+def test_memory_format_does_not_change_the_embedding():
+    encoder = ConvEncoder((3, 16, 16))
+    images = torch.rand(4, 3, 16, 16)
+    last = images.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(encoder(images), encoder(last))
+    assert encoder.stages(last).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_autoencoder_memorises_two_images():
+    images = torch.rand(2, 1, 16, 16) - 0.5
+    encoder = ConvEncoder((1, 16, 16), depth=8)
+    network = nn.Sequential(encoder, ConvDecoder(encoder.embed_dim, (1, 16, 16), depth=8))
+    optimiser = torch.optim.Adam(network.parameters(), 3e-3)
+    for _ in range(150):
+        loss = (network(images) - images).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    # The variance of uniform pixels is 1/12.
+    assert loss.item() < 0.05 / 12
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: ConvEncoder((3, 15, 64)), r"obs_shape=\(3, 15, 64\).*16 pixels"),
+        (lambda: ConvEncoder((3, 64, 64), downscale=9), r"scale 9 .* choose 1 to 8"),
+        (lambda: ConvEncoder((3, 64, 64), downscale=0), r"scale 0 .* choose 1 to 8"),
+        (lambda: ConvEncoder((3, 64, 64), stages=0), r"stages=0: .* 1 to 6"),
+        (lambda: ConvEncoder((3, 64, 64), stages=7), r"stages=7: .* 1 to 6"),
+        (lambda: ConvEncoder((3, 64, 64), kernel=3), r"kernel=3: choose an even"),
+        (lambda: ConvEncoder((3, 64, 64), kernel=0), r"kernel=0: choose an even"),
+        (lambda: ConvDecoder(5, (3, 64, 12)), r"obs_shape=\(3, 64, 12\).*16 pixels"),
+        (lambda: ConvDecoder(5, (3, 64, 64), stages=7), r"stages=7: .* 1 to 6"),
+        (lambda: ConvDecoder(5, (3, 64, 64), upscale=9), r"scale 9 .* choose 1 to 8"),
+    ],
+)
+def test_impossible_geometry_is_refused_in_one_line(build, message):
+    with pytest.raises(ValueError, match=message) as error:
+        build()
+    assert "\n" not in str(error.value)
