@@ -104,7 +104,8 @@ def _creator(entry_point: Any) -> Callable[..., Any]:
 
 
 def _vectorised(spec: EnvSpec, request: Request) -> VectorEnv | None:
-    if spec.vector_entry_point is None:
+    # Vector environments limit time themselves: Gymnasium's option is for single ones.
+    if spec.vector_entry_point is None or "max_episode_steps" in request.options:
         return None
     timing: dict[str, Any] = {}
     if request.action_repeat > 1 or request.time_limit is not None:

@@ -65,10 +65,11 @@ def find_image(space: spaces.Space, obs_key: str | None, name: str) -> ImageSour
 class ImageShaper:
     """Turns raw frames into ``C h w`` bytes of one shape, and refuses frames that change.
 
-    A frame of the wanted size is only copied. Any other goes through Pillow's box filter, where
-    every output pixel is the mean of the area it covers: nothing aliases, small moving things
-    (a ball of two pixels) fade but never blink. Whole factors take Pillow's ``reduce``, the same
-    mean at twice the speed; both are ten times as fast as means in numpy.
+    A frame of the wanted size is only copied. Any other goes through Pillow's box filter: every
+    output pixel is the mean of the pixels whose centres it covers, so each of them counts once and
+    small moving things (a ball of two pixels) fade but never blink. Whole factors take Pillow's
+    ``reduce``, the same mean at twice the speed; both are ten times as fast as means in numpy, and
+    twice as fast as a smoother filter.
 
     Args:
         obs_shape: the wanted ``(C, h, w)``.

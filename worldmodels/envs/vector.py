@@ -125,7 +125,7 @@ class VectorEnvs(GymnasiumRows):
     def _rewards(self, reward: Any, starting: Bool[np.ndarray, " N"]) -> Float32[np.ndarray, " N"]:
         rewards = np.where(starting, 0.0, np.asarray(reward, dtype=np.float64))
         for index in np.flatnonzero(~np.isfinite(rewards)):
-            self._finite(rewards[index], self._elapsed[index])
+            self._finite(rewards[index], int(self._elapsed[index]))
         return rewards.astype(np.float32)
 
 

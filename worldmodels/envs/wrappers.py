@@ -158,7 +158,7 @@ class SingleEnvs(GymnasiumRows):
         self._elapsed[index] += 1
         for _ in range(self.action_repeat):
             obs, reward, terminated, truncated, _ = self.envs[index].step(action)
-            total += self._finite(reward, self._elapsed[index])
+            total += self._finite(reward, int(self._elapsed[index]))
             if terminated or truncated:
                 break
         over = bool(terminated or truncated or self._elapsed[index] == self.time_limit)
