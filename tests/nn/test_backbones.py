@@ -56,7 +56,7 @@ def test_rows_of_a_batch_do_not_influence_each_other(name):
 
 
 def test_scratch_networks_hold_no_batch_norm():
-    for name in FAMILIES:
+    for name in ("resnet18", "mobilenet_v3_small"):
         layers = list(TorchvisionEncoder((3, 32, 32), name).body.modules())
         assert not any(isinstance(layer, nn.BatchNorm2d) for layer in layers)
 
@@ -112,8 +112,8 @@ def test_a_grey_image_is_read_as_three_equal_channels():
 
 
 def test_upscale_enlarges_the_image_first():
-    small = TorchvisionEncoder((3, 16, 16), "convnext_tiny", upscale=2).eval()
-    large = TorchvisionEncoder((3, 32, 32), "convnext_tiny").eval()
+    small = TorchvisionEncoder((3, 16, 16), "mobilenet_v3_small", upscale=2).eval()
+    large = TorchvisionEncoder((3, 32, 32), "mobilenet_v3_small").eval()
     large.load_state_dict(small.state_dict())
     image = torch.rand(1, 3, 16, 16) - 0.5
     enlarged = nn.functional.interpolate(image, scale_factor=2, mode="bilinear")

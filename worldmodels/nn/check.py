@@ -122,8 +122,6 @@ def _check_outputs(module: nn.Module, inputs: tuple[int, ...], outputs: tuple[in
     for leading in _LEADING_AXES:
         output = _forward(module, _probe((*leading, *inputs)))
         name = f"{type(module).__name__}.forward on leading axes {leading}"
-        if not isinstance(output, Tensor):
-            raise ContractError(f"{name} returned {type(output).__name__}: return one tensor")
         if output.shape != (*leading, *outputs):
             raise ContractError(
                 f"{name} returned shape {tuple(output.shape)}: return {(*leading, *outputs)}"
@@ -241,9 +239,11 @@ def _milliseconds(module: nn.Module, inputs: tuple[int, ...]) -> float:
 
 
 def _forward(module: nn.Module, x: Tensor) -> Tensor:
-    return _attempt(
-        f"{type(module).__name__}.forward on an input of shape {tuple(x.shape)}", lambda: module(x)
-    )
+    name = f"{type(module).__name__}.forward"
+    output = _attempt(f"{name} on an input of shape {tuple(x.shape)}", lambda: module(x))
+    if not isinstance(output, Tensor):
+        raise ContractError(f"{name} returned {type(output).__name__}: return one tensor")
+    return output
 
 
 def _attempt(what: str, action: Callable[[], Any]) -> Any:
