@@ -126,7 +126,6 @@ def test_what_hinders_learning_is_warned_of():
     assert report.warnings == [
         "the reward is always 1: random actions earn nothing",
         "no episode ended within 1 steps: set time_limit if it never does",
-        "no episode ended within 1 steps: set time_limit if it never does",
     ]
     assert "none ended within 1 steps" in str(report)
     # A world with one choice whose frames do not move.
