@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -75,7 +76,9 @@ class DmcEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self._env, self._size, self._camera = env, size, camera
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": 1 / env.control_timestep()}
         actions = env.action_spec()
-        self.action_space = Box(actions.minimum, actions.maximum, actions.shape, np.float64)
+        # A spec may give one bound for all numbers.
+        low, high = (np.broadcast_to(x, actions.shape) for x in (actions.minimum, actions.maximum))
+        self.action_space = Box(low, high, dtype=np.float64)
         length = sum(int(np.prod(spec.shape)) for spec in env.observation_spec().values())
         self.observation_space = Box(-np.inf, np.inf, (length,), np.float64)
 
@@ -130,5 +133,5 @@ def _rendering_errors() -> tuple[type[Exception], ...]:
     return (mujoco.FatalError, RuntimeError)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _flat(observation: dict[str, np.ndarray]) -> Float[np.ndarray, " D"]:
+def _flat(observation: Mapping[str, Any]) -> Float[np.ndarray, " D"]:
     return np.concatenate([np.ravel(value) for value in observation.values()]).astype(np.float64)
