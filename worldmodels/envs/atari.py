@@ -3,7 +3,6 @@
 `gymnasium.wrappers.AtariPreprocessing` does the same one game at a time, and needs OpenCV.
 """
 
-import difflib
 import inspect
 import os
 from typing import Any
@@ -18,6 +17,7 @@ from jaxtyping import Float32
 
 from worldmodels.envs.actions import action_codec
 from worldmodels.envs.base import Frames, PixelEnv
+from worldmodels.envs.request import unknown
 
 _FRAMES_PER_SECOND = 60.0
 
@@ -162,11 +162,7 @@ def _game(id: str) -> dict[str, Any]:
     gymnasium.register_envs(ale_py)
     ids = [name for name in gymnasium.registry if name.startswith("ALE/")]
     if id not in ids:
-        close = difflib.get_close_matches(id, ids, n=3, cutoff=0.5)
-        raise ValueError(
-            f"unknown Atari game '{id}': "
-            + (f"did you mean {', '.join(close)}?" if close else "write it as ALE/Pong-v5")
-        )
+        raise unknown(id, ids)
     return gymnasium.registry[id].kwargs
 
 
@@ -175,7 +171,9 @@ def _checked(options: dict[str, Any], id: str) -> dict[str, Any]:
     free = sorted(known - _FIXED - set(_TAKEN))
     for name in options:
         if name in _TAKEN:
-            raise ValueError(f"{id}: option {name} is set by {_TAKEN[name]}; leave it out")
+            raise ValueError(
+                f"env '{id}': option '{name}' is what {_TAKEN[name]} says; leave it out"
+            )
         if name not in free:
-            raise ValueError(f"{id}: no option {name}={options[name]!r}; choose of {free}")
+            raise ValueError(f"env '{id}' has no option '{name}': choose from {', '.join(free)}")
     return options
