@@ -49,3 +49,7 @@ def _verb(name: str) -> Callable[[list[str]], object]:
     # Imported on use: torch and Lightning take seconds that `worldmodels --help` need not wait.
     module, function = VERBS[name][0].split(":")
     return getattr(import_module(module), function)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

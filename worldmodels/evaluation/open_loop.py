@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from rich.table import Table
 from torch import Tensor
 
 from worldmodels.dynamics.base import select_state
@@ -60,6 +61,22 @@ class OpenLoopError(NamedTuple):
             Panel("Reward", "absolute error", self.reward),
             Panel("Continuation", "absolute error", self.discontinue),
         ]
+
+    def table(self, steps: Sequence[int] = (1, 5, 15, 45)) -> Table:
+        """The model beside the baseline at some horizons."""
+        table = Table(title=f"Open loop after {self.context} frames, {self.sequences} dreams")
+        last = len(self.psnr[MODEL].mean)
+        shown = sorted({step for step in steps if step <= last} | {last})
+        table.add_column("measure")
+        for step in shown:
+            table.add_column(f"step {step}", justify="right")
+        names = ("PSNR dB", "moving PSNR dB", "SSIM", "reward error", "continue error")
+        values = (self.psnr, self.moving_psnr, self.ssim, self.reward, self.discontinue)
+        for name, bands in zip(names, values, strict=True):
+            for who, band in bands.items():
+                row = [f"{band.mean[step - 1]:.3g}" for step in shown]
+                table.add_row(f"{name}, {who}", *row)
+        return table
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON."""

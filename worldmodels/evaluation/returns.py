@@ -32,6 +32,22 @@ class Returns(NamedTuple):
     decision_ms: float
     episodes: list[Episode]
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, for JSON."""
+        return {
+            "return": self.interval._asdict(),
+            "returns": self.returns.tolist(),
+            "lengths": self.lengths.tolist(),
+            "decision_ms": round(self.decision_ms, 4),
+        }
+
+    def lines(self) -> list[str]:
+        """For people."""
+        return [
+            f"return {self.interval} (mean and 95 % interval of {len(self.returns)} episodes)",
+            f"{self.lengths.mean():.0f} steps an episode, {self.decision_ms:.2f} ms per decision",
+        ]
+
 
 class _Timed:
     """Acts like another agent and takes the time."""

@@ -12,7 +12,7 @@ from worldmodels.types import ObsShape
 class PixelScaling(nn.Module, ABC):
     """Maps frames of bytes to floats around 0, and back."""
 
-    def fit(self, frames: UInt8[Tensor, "B C h w"]) -> None:  # noqa: B027 (nothing to fit is fine)
+    def fit(self, frames: UInt8[Tensor, "B C h w"]) -> None:
         """Adapts to a sample of the data, once, before training."""
 
     @abstractmethod

@@ -70,7 +70,6 @@ class Collect(L.Callback):
 
     Args:
         env: where to act.
-        agent: who acts once the model has learned.
         buffer: where episodes go.
         metrics: where returns are logged.
         seed: of the environment and the agent's noise.
@@ -82,7 +81,6 @@ class Collect(L.Callback):
     def __init__(
         self,
         env: PixelEnv,
-        agent: Agent,
         buffer: ReplayBuffer,
         metrics: Metrics,
         seed: int,
@@ -93,7 +91,7 @@ class Collect(L.Callback):
         for name, value in {"prefill": prefill, "updates_per_step": updates_per_step}.items():
             if value <= 0:
                 raise ValueError(f"collect.{name}={value}: choose a number above 0")
-        self.env, self.agent, self.buffer = env, agent, buffer
+        self.env, self.buffer = env, buffer
         self.metrics, self.seed = metrics, seed
         self.prefill, self.updates_per_step = prefill, updates_per_step
         self.episodes = episodes
@@ -106,7 +104,7 @@ class Collect(L.Callback):
                 while store.steps < self.prefill:
                     self._record(trainer, module, RandomAgent(self.env.action_space), "random")
                 while store.steps < self.prefill + module.update / self.updates_per_step:
-                    self._record(trainer, module, self.agent, "planner")
+                    self._record(trainer, module, module.agent, "planner")
         trainer.strategy.barrier()
         store.refresh()
         self.buffer.refresh()
@@ -138,7 +136,6 @@ class Evaluate(L.Callback):
 
     Args:
         env: where to play.
-        agent: who plays.
         metrics: where the result is logged.
         seed: the episodes are the same at every evaluation.
         episodes: how many.
@@ -148,13 +145,12 @@ class Evaluate(L.Callback):
     def __init__(
         self,
         env: PixelEnv,
-        agent: Agent,
         metrics: Metrics,
         seed: int,
         episodes: int = 10,
         every: int = 5,
     ):
-        self.env, self.agent, self.metrics = env, agent, metrics
+        self.env, self.metrics = env, metrics
         self.seed, self.episodes, self.every = seed, episodes, every
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: WorldModelModule) -> None:
@@ -164,7 +160,7 @@ class Evaluate(L.Callback):
         if due and trainer.is_global_zero:
             with self.metrics.clock.spent("evaluate"), evaluating(module):
                 result = evaluate_returns(
-                    self.agent, self.env, self.episodes, mixed_seed(self.seed, 3)
+                    module.agent, self.env, self.episodes, mixed_seed(self.seed, 3)
                 )
             interval = result.interval
             values = {"mean": interval.mean, "low": interval.low, "high": interval.high}

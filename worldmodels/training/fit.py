@@ -26,7 +26,6 @@ from worldmodels.training.metrics import Clock, JsonlLogger, Metrics
 from worldmodels.training.module import WorldModelModule
 from worldmodels.training.progress import Progress
 from worldmodels.training.run import RunFolder, write_text
-from worldmodels.world_model import WorldModel
 
 AGENT = ("model", "planner", "controller", "noise")
 LOGGERS: dict[str, Callable[[Path], Logger]] = {
@@ -35,14 +34,14 @@ LOGGERS: dict[str, Callable[[Path], Logger]] = {
 }
 
 _BatchesFactory = Callable[[ReplayBuffer, int, int], ReplayDataModule]
-_CollectFactory = Callable[[PixelEnv, Agent, ReplayBuffer, Metrics, int], Collect]
-_EvaluateFactory = Callable[[PixelEnv, Agent, Metrics, int], Evaluate]
+_CollectFactory = Callable[[PixelEnv, ReplayBuffer, Metrics, int], Collect]
+_EvaluateFactory = Callable[[PixelEnv, Metrics, int], Evaluate]
 _MetricsFactory = Callable[[Clock, Callable[[], int]], Metrics]
 
 
 def fit_parser() -> OptionParser:
     """Every option of ``fit``; defaults live beside the arguments they belong to."""
-    parser = OptionParser(prog="worldmodels fit", description=fit.__doc__)
+    parser = OptionParser(prog="worldmodels fit", description=fit.__doc__, exit_on_error=False)
     add = parser.add_argument
     add("--config", action=ActionConfigFile, help="YAML of overrides; give several to merge them")
     add("--name", type=str, default="run", help="the run's folder is <out>/<name>")
@@ -58,13 +57,19 @@ def fit_parser() -> OptionParser:
     parser.add_function_arguments(make_env, "env", skip={"id"})
     skip = {"obs_shape", "action_space"}
     parser.add_function_arguments(build_agent, skip=skip, fail_untyped=False)
-    add("--train", type=Callable[[WorldModel], WorldModelModule], default=WorldModelModule)
+    add("--train", type=Callable[[Agent], WorldModelModule], default=WorldModelModule)
     add("--replay", type=Callable[[EpisodeStore], ReplayBuffer], default=ReplayBuffer)
     add("--batches", type=_BatchesFactory, default=ReplayDataModule)
     add("--collect", type=_CollectFactory, default=Collect)
     add("--evaluate", type=_EvaluateFactory, default=Evaluate)
     add("--metrics", type=_MetricsFactory, default=Metrics)
-    owned = {"logger", "callbacks", "max_epochs", "max_steps", "enable_checkpointing"}
+    owned: set[str | int] = {
+        "logger",
+        "callbacks",
+        "max_epochs",
+        "max_steps",
+        "enable_checkpointing",
+    }
     owned |= {"enable_progress_bar", "default_root_dir", "log_every_n_steps", "min_epochs"}
     owned |= {"limit_train_batches", "reload_dataloaders_every_n_epochs"}
     parser.add_class_arguments(L.Trainer, "trainer", skip=owned, instantiate=False)
@@ -121,7 +126,7 @@ class _Job:
             store.spec.action_space,
             **{name: parts[name] for name in AGENT},
         )
-        self.module = parts.train(self.agent.world_model)
+        self.module = parts.train(self.agent)
         self.clock = Clock()
         self.metrics = parts.metrics(self.clock, lambda: self.buffer.store.steps)
 
@@ -165,8 +170,8 @@ class _Job:
         seed, parts = self.options.seed, self.parts
         callbacks: list[L.Callback] = [self.metrics]
         if self.env is not None:
-            callbacks.append(parts.collect(self.env, self.agent, self.buffer, self.metrics, seed))
-            callbacks.append(parts.evaluate(self.env, self.agent, self.metrics, seed))
+            callbacks.append(parts.collect(self.env, self.buffer, self.metrics, seed))
+            callbacks.append(parts.evaluate(self.env, self.metrics, seed))
         callbacks += [FitPixels(self.buffer), RoundSeeds(seed)]
         callbacks += extra
         callbacks.append(Progress(self.metrics, self.options.updates, self.console))

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from worldmodels.agent import Agent
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.types import Batch, Losses
 from worldmodels.world_model import WorldModel
@@ -34,10 +35,10 @@ class Autoencoder(nn.Module):
 
 
 class WorldModelModule(L.LightningModule):
-    """Trains a world model.
+    """Trains an agent's world model.
 
     Args:
-        world_model: the model.
+        agent: whose world model learns; the callbacks let it act.
         learning_rate: of AdamW.
         weight_decay: of AdamW.
         autoencoder_updates: two-stage training: for this many updates the encoder learns as an
@@ -50,7 +51,7 @@ class WorldModelModule(L.LightningModule):
 
     def __init__(
         self,
-        world_model: WorldModel,
+        agent: Agent,
         learning_rate: float = 6e-4,
         weight_decay: float = 0.0,
         autoencoder_updates: int = 0,
@@ -58,11 +59,16 @@ class WorldModelModule(L.LightningModule):
         super().__init__()
         if learning_rate <= 0:
             raise ValueError(f"learning_rate={learning_rate}: choose a number above 0")
-        self.world_model = world_model
+        self.agent = agent
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.autoencoder_updates = autoencoder_updates
-        self.autoencoder = Autoencoder(world_model) if autoencoder_updates else None
+        self.autoencoder = Autoencoder(agent.world_model) if autoencoder_updates else None
         self.update = 0
+
+    @property
+    def world_model(self) -> WorldModel:
+        """The part that learns."""
+        return self.agent.world_model
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """One loss; Lightning does the rest."""

@@ -1,0 +1,206 @@
+"""The command line's smaller verbs: evaluate, imagine, collect, data, check."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from worldmodels.dynamics.check import check_dynamics
+from worldmodels.envs.check import check_env
+from worldmodels.envs.make import make_env
+from worldmodels.model_folder import load
+from worldmodels.nn.check import DecoderReport, EncoderReport, check_decoder, check_encoder
+from worldmodels.options import OptionParser
+from worldmodels.replay.collect import RandomAgent, collect_episodes
+from worldmodels.replay.inspect import inspect_dataset
+from worldmodels.replay.spec import DatasetSpec
+from worldmodels.replay.store import EpisodeStore
+
+
+def collect(arguments: Sequence[str]) -> None:
+    """Records episodes of a random agent, or of a trained one, into a data set."""
+    parser = OptionParser(prog="worldmodels collect", description=collect.__doc__)
+    parser.add_argument("--env", type=str, required=True, help="environment id, see make_env")
+    parser.add_argument("--episodes", type=int, default=10)
+    parser.add_argument("--out", type=Path, required=True, help="the data set's folder")
+    parser.add_argument("--run", type=str | None, default=None, help="act with this run's agent")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_function_arguments(make_env, skip={"id"})
+    options = parser.parse_args(list(arguments)).as_dict()
+    job = {name: options.pop(name) for name in ("env", "episodes", "out", "run", "seed")}
+    env = make_env(job["env"], **options)
+    agent = RandomAgent(env.action_space) if job["run"] is None else load(job["run"])
+    policy = "random" if job["run"] is None else "planner"
+    shown = {k: v for k, v in options.items() if k not in ("num_envs", "action_repeat")}
+    store = EpisodeStore(job["out"], DatasetSpec.of(env, shown))
+    before = store.episodes
+    # A second call into the same folder goes on with other episodes.
+    collect_episodes(
+        env, agent, job["episodes"], seed=job["seed"] + before, explore=job["run"] is not None,
+        policy=policy, round=0, on_episode=store.append,
+    )  # fmt: skip
+    store.close()
+    _print(inspect_dataset(job["out"]).lines())
+
+
+def data(arguments: Sequence[str]) -> None:
+    """`worldmodels data inspect FOLDER`: what a data set holds."""
+    parser = OptionParser(prog="worldmodels data", description=data.__doc__)
+    parser.add_argument("action", choices=["inspect"])
+    parser.add_argument("folder", type=Path)
+    _print(inspect_dataset(parser.parse_args(list(arguments)).folder).lines())
+
+
+def check(arguments: Sequence[str]) -> None:
+    """Checks an environment, or the contract of an encoder, decoder or dynamics class."""
+    kind, *rest = arguments or ("-h",)
+    if kind not in CHECKS:
+        raise ValueError(f"'{kind}': choose what to check: {', '.join(CHECKS)}")
+    CHECKS[kind](rest)
+
+
+def _check_env(arguments: Sequence[str]) -> None:
+    parser = OptionParser(prog="worldmodels check env")
+    parser.add_argument("id", type=str, help="environment id, see make_env")
+    parser.add_function_arguments(make_env, skip={"id"})
+    _print(check_env(**parser.parse_args(list(arguments)).as_dict()).lines())
+
+
+def _check_encoder(arguments: Sequence[str]) -> None:
+    cls, shape = _class_and_shape("encoder", arguments)
+    _print(_facts(check_encoder(cls, shape)))
+
+
+def _check_decoder(arguments: Sequence[str]) -> None:
+    cls, shape = _class_and_shape("decoder", arguments)
+    _print(_facts(check_decoder(cls, shape)))
+
+
+def _check_dynamics(arguments: Sequence[str]) -> None:
+    cls, _ = _class_and_shape("dynamics", arguments)
+    _print(check_dynamics(cls).lines())
+
+
+def _facts(report: EncoderReport | DecoderReport) -> list[str]:
+    facts = report._asdict()
+    lines = [f"{facts.pop('name')} keeps its contract"]
+    return lines + [f"  {name.replace('_', ' '):<13}{value}" for name, value in facts.items()]
+
+
+CHECKS = {
+    "env": _check_env,
+    "encoder": _check_encoder,
+    "decoder": _check_decoder,
+    "dynamics": _check_dynamics,
+}
+
+
+def _class_and_shape(kind: str, arguments: Sequence[str]) -> tuple[type, tuple[int, int, int]]:
+    parser = OptionParser(prog=f"worldmodels check {kind}")
+    parser.add_argument("cls", type=str, help="package.module.Class")
+    parser.add_argument("--obs-shape", type=str, default="3,64,64", help="C,h,w")
+    options = parser.parse_args(list(arguments))
+    try:
+        channels, height, width = (int(part) for part in options.obs_shape.split(","))
+    except ValueError as error:
+        raise ValueError(f"--obs-shape {options.obs_shape}: give C,h,w such as 3,96,96") from error
+    module, _, name = options.cls.rpartition(".")
+    if not module:
+        raise ValueError(f"'{options.cls}': give the whole path, package.module.Class")
+    found = getattr(import_module(module), name, None)
+    if found is None:
+        raise ValueError(f"module {module} has no {name}")
+    return found, (channels, height, width)
+
+
+def evaluate(arguments: Sequence[str]) -> None:
+    """Plays a run's agent, and measures how far its dreams can be trusted, step by step."""
+    parser = OptionParser(prog="worldmodels evaluate", description=evaluate.__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--episodes", type=int, default=10)
+    parser.add_argument("--context", type=int, default=5, help="frames seen before a dream")
+    parser.add_argument("--horizon", type=int, default=45, help="dreamt steps")
+    parser.add_argument("--sequences", type=int, default=50, help="dreams to average over")
+    parser.add_argument("--data", type=Path | None, default=None, help="dream from this data set")
+    parser.add_argument("--seed", type=int, default=1000)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    options = parser.parse_args(list(arguments))
+    agent = load(options.run)
+    report: dict[str, Any] = {"run": str(options.run)}
+    lines: list[str] = []
+    if options.data is None:
+        env = _env_of(options.run)
+        result = evaluate_returns(agent, env, options.episodes, options.seed)
+        env.close()
+        report |= result.as_dict()
+        episodes, lines = result.episodes, result.lines()
+    else:
+        episodes = list(EpisodeStore(options.data))
+    errors = open_loop(
+        agent.world_model, episodes, options.context, options.horizon, options.sequences
+    )
+    report["open_loop"] = errors.as_dict()
+    (options.run / "evaluation.json").write_text(json.dumps(report, indent=1))
+    save_figure(error_by_horizon(errors.panels(), str(options.run)), options.run / "evaluation.png")
+    if options.json:
+        print(json.dumps(report))
+        return
+    _print(lines)
+    Console().print(errors.table())
+    _print([f"wrote {options.run}/evaluation.json and evaluation.png"])
+
+
+def imagine(arguments: Sequence[str]) -> None:
+    """Decodes a run's dream to video, beside what really happened."""
+    parser = OptionParser(prog="worldmodels imagine", description=imagine.__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("dream.mp4"), help=".mp4, .gif or .webp")
+    parser.add_argument("--context", type=int, default=5, help="frames seen before the dream")
+    parser.add_argument("--horizon", type=int, default=45, help="dreamt steps")
+    parser.add_argument("--futures", type=int, default=2, help="dreams drawn from the same state")
+    parser.add_argument("--start", type=int, default=0, help="first row of the episode")
+    parser.add_argument("--data", type=Path | None, default=None, help="dream a recorded episode")
+    parser.add_argument("--episode", type=int, default=0, help="which one of the data set")
+    parser.add_argument("--seed", type=int, default=1000)
+    options = parser.parse_args(list(arguments))
+    agent, about = load(options.run), read_about(options.run)
+    if options.data is None:
+        env = _env_of(options.run)
+        played = evaluate_returns(agent, env, 1, options.seed).episodes
+        episode, frame_rate = played[0], env.frame_rate
+        env.close()
+    else:
+        store = EpisodeStore(options.data)
+        episode, frame_rate = _recorded(store, options.episode), store.spec.frame_rate
+    dream = imagine_episode(
+        agent.world_model,
+        episode,
+        options.context,
+        options.horizon,
+        options.futures,
+        options.start,
+        options.seed,
+    )
+    frames = dream_panels(dream, title=about["env"]["id"])
+    write_video(options.out, frames, frame_rate)
+    _print([f"wrote {options.out}: {len(frames)} frames at {frame_rate:g} per second"])
+
+
+def _recorded(store: EpisodeStore, index: int) -> Episode:
+    if not 0 <= index < len(store.records):
+        raise ValueError(
+            f"--episode {index}: {store.directory} holds episodes 0 to {len(store.records) - 1}"
+        )
+    episode = store.read(store.records[index])
+    if episode is None:
+        raise ValueError(f"episode {index} of {store.directory} is damaged: choose another one")
+    return episode
+
+
+def _env_of(run: Path) -> PixelEnv:
+    return make_env(**read_about(run)["env"])
+
+
+def _print(lines: Sequence[str]) -> None:
+    for line in lines:
+        Console().print(line, highlight=False, soft_wrap=True)
