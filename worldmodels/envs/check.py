@@ -4,7 +4,7 @@ import time
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float32
 
 from worldmodels.envs.base import Frames, PixelEnv
 from worldmodels.envs.make import make_env
@@ -117,7 +117,7 @@ def check_pixel_env(env: PixelEnv, steps: int = 300, seed: int = 0) -> EnvReport
     return _report(env, _random_steps(env, steps, seed))
 
 
-def random_action(env: PixelEnv, rng: np.random.Generator) -> np.ndarray:
+def random_action(env: PixelEnv, rng: np.random.Generator) -> Float32[np.ndarray, "N A"]:
     """Uniform actions ``N A``: numbers in [-1, 1], or one-hot choices."""
     space = env.action_space
     if space.discrete:
