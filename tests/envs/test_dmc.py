@@ -175,3 +175,22 @@ def test_an_unknown_task_suggests_the_nearest():
         make_env("dmc/cartpole-swingup", options={"height": 3})
     with pytest.raises(ValueError, match="obs_key='eye': dmc/cartpole-swingup has one image"):
         make_env("dmc/cartpole-swingup", obs_key="eye")
+
+
+def test_a_camera_that_the_task_does_not_have_is_named():
+    if swingup() is None:
+        return
+    with pytest.raises(ValueError, match=r"dmc/cartpole-swingup' has no camera=9 .*leave it out"):
+        make_env("dmc/cartpole-swingup", options={"camera": 9})
+
+
+def test_frames_may_be_larger_than_the_models_own_buffer():
+    large = swingup(size=(600, 700))
+    if large is None:
+        return
+    frame = large.reset(0).obs[0]
+    assert frame.shape == (3, 600, 700)
+    # The corners show the sky and the floor, not memory that was never drawn.
+    small = make_env("dmc/cartpole-swingup", size=(60, 70)).reset(0).obs[0].astype(float)
+    averaged = frame.reshape(3, 60, 10, 70, 10).mean((2, 4))
+    assert np.abs(averaged - small).mean() < 8

@@ -36,8 +36,8 @@ def make_dmc(request: Request) -> SingleEnvs:
     """Makes N copies of ``dmc/<domain>-<task>``; each renders once per agent step.
 
     Raises:
-        ValueError: when the task or an option is unknown, ``obs_key`` is given, the extra is not
-            installed, or nothing can be rendered on this machine.
+        ValueError: when the task, an option or the camera is unknown, ``obs_key`` is given, the
+            extra is not installed, or nothing can be rendered on this machine.
     """
     request.no_key()
     request.check_options(DmcOptions._fields)
@@ -48,15 +48,22 @@ def make_dmc(request: Request) -> SingleEnvs:
     domain, task = tasks[request.id]
     options = DmcOptions(**request.options)
     size = request.obs_shape[1:]
-    copies = [
-        DmcEnv(suite.load(domain, task, task_kwargs=options.task_kwargs), size, options.camera)
-        for _ in range(request.num_envs)
+    loaded = [
+        suite.load(domain, task, task_kwargs=options.task_kwargs) for _ in range(request.num_envs)
     ]
+    for env in loaded:
+        _make_room(env, size)
+    copies = [DmcEnv(env, size, options.camera) for env in loaded]
     try:
         # Fail at the door: a broken renderer shows on its first frame only.
         copies[0].render()
     except _rendering_errors() as error:
         raise ValueError(f"env '{request.id}' cannot render ({error}): {_FIX}") from error
+    except ValueError as error:
+        raise ValueError(
+            f"env '{request.id}' has no camera={options.camera!r} ({error}): leave it out, 0 films "
+            "every task"
+        ) from error
     repeat, limit = request.action_repeat, request.time_limit
     return SingleEnvs(copies, request.id, request.obs_shape, repeat, limit)
 
@@ -131,6 +138,15 @@ def _rendering_errors() -> tuple[type[Exception], ...]:
     import mujoco
 
     return (mujoco.FatalError, RuntimeError)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _make_room(env: Any, size: tuple[int, int]) -> None:
+    # The models reserve 480 x 640 pixels and refuse more.
+    buffer = env.physics.model.vis.global_
+    buffer.offheight, buffer.offwidth = (
+        max(buffer.offheight, size[0]),
+        max(buffer.offwidth, size[1]),
+    )
 
 
 def _flat(observation: Mapping[str, Any]) -> Float[np.ndarray, " D"]:
