@@ -96,7 +96,7 @@ def _page(columns: list[Column], looks: list[Look], title: str) -> Image.Image:
     rows = _MARGIN + _HEADER + _LABELS + height + _GAP + _TRACE
     page = Image.new("RGB", (wide, rows), PAPER)
     draw = ImageDraw.Draw(page)
-    letters = fitted_font(title, 15, 0.5 * wide)
+    letters = fitted_font(title, 15, wide // 2)
     draw.text((wide - _MARGIN, _MARGIN + 12), title, FAINT, letters, "rm")
     room, top = _pitch(columns) - 4, _MARGIN + _HEADER
     for number, (column, look) in enumerate(zip(columns, looks, strict=True)):

@@ -69,7 +69,7 @@ def error_by_horizon(panels: Sequence[Panel], title: str = "") -> Figure:
 
 
 def learning_curves(
-    runs: Mapping[str, Sequence[Sequence[Mapping[str, float]]]],
+    runs: Mapping[str, Sequence[Sequence[Mapping[str, float | int]]]],
     metrics: Mapping[str, str],
     x_label: str = "environment steps",
     x: str = "step",
@@ -190,7 +190,7 @@ def _draw_band(axes: Axes, x: np.ndarray, band: Band, colour: str, label: str) -
 
 def _draw_runs(
     axes: Axes,
-    seeds: Sequence[Sequence[Mapping[str, float]]],
+    seeds: Sequence[Sequence[Mapping[str, float | int]]],
     x: str,
     name: str,
     colour: str,
@@ -221,7 +221,7 @@ def _shared_steps(curves: Sequence[np.ndarray]) -> np.ndarray:
     return steps[(steps >= first) & (steps <= last)]
 
 
-def _curve(rows: Sequence[Mapping[str, float]], x: str, name: str) -> np.ndarray:
+def _curve(rows: Sequence[Mapping[str, float | int]], x: str, name: str) -> np.ndarray:
     """Steps and values of one metric, ``2 T``; rows without it are left out."""
     return np.array([(row[x], row[name]) for row in rows if name in row and x in row]).T
 

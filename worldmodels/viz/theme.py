@@ -32,7 +32,7 @@ def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(findfont(f"DejaVu Sans:weight={weight}"), size)
 
 
-def fitted_font(text: str, size: int, width: float, bold: bool = False) -> ImageFont.FreeTypeFont:
+def fitted_font(text: str, size: int, width: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """The largest letters up to ``size`` (and not below 8) at which ``text`` fits ``width``."""
     while size > 8 and font(size, bold).getlength(text) > width:
         size -= 1
