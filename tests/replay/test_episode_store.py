@@ -51,6 +51,21 @@ def test_an_episode_is_there_for_others_once_append_returns(tmp_path: Path):
         assert ids(reader) == list(range(id + 1))
 
 
+def test_append_flushes_the_whole_record_to_the_disk_before_it_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store, fsync, flushed = record(tmp_path, [2]), os.fsync, []
+
+    def noted(descriptor: int) -> None:
+        flushed.append(os.fstat(descriptor).st_size)
+        fsync(descriptor)
+
+    monkeypatch.setattr(store_module.os, "fsync", noted)
+    assert flushed == []
+    end = store.append(numbered(1, 9)).end
+    assert end in flushed
+
+
 def test_many_episodes_lie_in_few_files_and_keep_none_open(tmp_path: Path):
     before = len(os.listdir("/proc/self/fd"))
     store = record(tmp_path, [1] * 60, shard_bytes=20_000)
