@@ -1,20 +1,29 @@
 """The command line's smaller verbs: evaluate, imagine, collect, data, check."""
 
+import json
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from worldmodels.dynamics.check import check_dynamics
+from worldmodels.envs.base import PixelEnv
 from worldmodels.envs.check import check_env
 from worldmodels.envs.make import make_env
-from worldmodels.model_folder import load
+from worldmodels.evaluation import evaluate_returns, imagine_episode, open_loop
+from worldmodels.model_folder import load, read_about
 from worldmodels.nn.check import DecoderReport, EncoderReport, check_decoder, check_encoder
 from worldmodels.options import OptionParser
 from worldmodels.replay.collect import RandomAgent, collect_episodes
+from worldmodels.replay.episode import Episode
 from worldmodels.replay.inspect import inspect_dataset
 from worldmodels.replay.spec import DatasetSpec
 from worldmodels.replay.store import EpisodeStore
+from worldmodels.viz.panels import dream_panels
+from worldmodels.viz.plots import error_by_horizon, save_figure
+from worldmodels.viz.video import write_video
 
 
 def collect(arguments: Sequence[str]) -> None:

@@ -57,9 +57,10 @@ def check_dynamics(cls: type) -> DynamicsReport:
 
 
 def _check_state(name: str, call: str, state: State) -> None:
-    if not (isinstance(state, tuple) and hasattr(state, "_fields")):
+    fields = getattr(state, "_asdict", None)
+    if fields is None:
         raise ValueError(f"{name}.{call} returned {type(state).__name__}: return a NamedTuple")
-    for field, value in state._asdict().items():
+    for field, value in fields().items():
         if not isinstance(value, Tensor) or value.shape[:1] != (_BATCH,):
             raise ValueError(f"{name}.{call}.{field} must be a tensor with {_BATCH} rows")
         if not torch.isfinite(value).all():

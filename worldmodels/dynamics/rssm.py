@@ -91,7 +91,7 @@ class RSSM(Dynamics):
         with torch.autocast(embed.device.type, enabled=False):
             batch, steps = is_first.shape
             fresh = self.initial(batch)
-            state = fresh if state is None else state
+            carried = fresh if state is None else state
             embeds = self.embed_in(embed.float()).unbind(1)
             actions = self.action_in(action * (~is_first)[..., None]).unbind(1)
             noise = self.latent.noise((steps, batch), fresh.stoch)
@@ -99,11 +99,12 @@ class RSSM(Dynamics):
             resets = is_first.any(0).tolist()
             posteriors = []
             for t in range(steps):
-                state = where_state(is_first[:, t], fresh, state) if resets[t] else state
-                deter = self._advance(state.deter, state.stoch, actions[t])
+                if resets[t]:
+                    carried = where_state(is_first[:, t], fresh, carried)
+                deter = self._advance(carried.deter, carried.stoch, actions[t])
                 params = self._posterior_params(deter, embeds[t])
-                state = RSSMState(deter, self.latent.sample(params, noise[t]), params)
-                posteriors.append(state)
+                carried = RSSMState(deter, self.latent.sample(params, noise[t]), params)
+                posteriors.append(carried)
             posterior = stack_states(posteriors, 1)
             prior_params = self.latent.params(self.prior_net(posterior.deter))
             return Observed(posterior, self._sampled(posterior.deter, prior_params))

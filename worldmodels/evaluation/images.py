@@ -39,9 +39,16 @@ def ssim(
 ) -> Float[Tensor, "*batch"]:
     """Structural similarity per frame, mean over pixels and channels.
 
+    Raises:
+        ValueError: when a frame is smaller than the window.
+
     Reference: Wang et al., 2004, equation 13 (Gaussian window of 11 pixels, sigma 1.5).
     """
-    batch = first.shape[:-3]
+    *batch, _, height, width = first.shape
+    if min(height, width) < _WINDOW:
+        raise ValueError(
+            f"frames of {height} x {width} pixels: SSIM needs at least {_WINDOW} x {_WINDOW}"
+        )
     x, y = (frames.reshape(-1, 1, *frames.shape[-2:]).float() for frames in (first, second))
     moments = _blur(torch.cat([x, y, x * x, y * y, x * y], 1))
     mean_x, mean_y, square_x, square_y, product = moments.unbind(1)
@@ -61,7 +68,7 @@ def moving_pixels(frames: UInt8[Tensor, "T C h w"], threshold: int = 16) -> Bool
 
 
 def _blur(images: Tensor) -> Tensor:
-    positions = torch.arange(_WINDOW, dtype=torch.float32) - _WINDOW // 2
+    positions = torch.arange(_WINDOW, dtype=images.dtype, device=images.device) - _WINDOW // 2
     weights = torch.exp(-(positions**2) / (2 * _SIGMA**2))
     weights = weights / weights.sum()
     channels = images.shape[1]

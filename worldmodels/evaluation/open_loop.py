@@ -31,7 +31,8 @@ class OpenLoopError(NamedTuple):
 
     The baseline repeats the last frame and reward that were seen, and expects to continue.
     Every measure maps ``"model"`` and ``"copy last frame"`` to a band over the H steps, with
-    bootstrap intervals over sequences.
+    bootstrap intervals over sequences. Sequences of one episode overlap, so where episodes are
+    few the intervals are narrower than they should be.
 
     Attributes:
         psnr: dB over whole frames.

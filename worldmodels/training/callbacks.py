@@ -6,7 +6,7 @@ killed anywhere and resumed repeats its unfinished round exactly.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import lightning as L
@@ -175,11 +175,19 @@ class Checkpoint(L.Callback):
     Args:
         run: the run folder.
         buffer: its cursor belongs to the checkpoint.
+        save_model: writes the ``model/`` folder, so that a run can be looked at while it goes on.
         every: rounds between checkpoints.
     """
 
-    def __init__(self, run: RunFolder, buffer: ReplayBuffer, every: int = 1):
+    def __init__(
+        self,
+        run: RunFolder,
+        buffer: ReplayBuffer,
+        save_model: Callable[[], None],
+        every: int = 1,
+    ):
         self.run, self.buffer, self.every = run, buffer, every
+        self.save_model = save_model
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: WorldModelModule) -> None:
         """Writes under a temporary name, renames, then sets the marker."""
@@ -198,4 +206,5 @@ class Checkpoint(L.Callback):
                 "metrics_bytes": self.run.metrics.stat().st_size,
             }
             self.run.complete(target, about)
+            self.save_model()
             write_csv(self.run.metrics)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from jsonargparse import ActionConfigFile, Namespace
+from jsonargparse import ActionConfigFile, Namespace  # pyright: ignore[reportPrivateImportUsage]
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from rich.console import Console
 
@@ -22,6 +22,7 @@ from worldmodels.replay.buffer import ReplayBuffer
 from worldmodels.replay.datamodule import ReplayDataModule
 from worldmodels.replay.store import DatasetSpec, EpisodeStore
 from worldmodels.training.callbacks import Checkpoint, Collect, Evaluate, FitPixels, RoundSeeds
+from worldmodels.training.memory import keep_freed_memory
 from worldmodels.training.metrics import Clock, JsonlLogger, Metrics
 from worldmodels.training.module import WorldModelModule
 from worldmodels.training.progress import Progress
@@ -55,7 +56,7 @@ def fit_parser() -> OptionParser:
     add("--data", type=str | None, default=None, help="train offline on these recorded episodes")
     add("--env.id", type=str | None, default=None, help="the environment, see make_env")
     parser.add_function_arguments(make_env, "env", skip={"id"})
-    skip = {"obs_shape", "action_space"}
+    skip: set[str | int] = {"obs_shape", "action_space"}
     parser.add_function_arguments(build_agent, skip=skip, fail_untyped=False)
     add("--train", type=Callable[[Agent], WorldModelModule], default=WorldModelModule)
     add("--replay", type=Callable[[EpisodeStore], ReplayBuffer], default=ReplayBuffer)
@@ -104,9 +105,10 @@ def fit(arguments: Sequence[str], callbacks: Sequence[L.Callback] = ()) -> Agent
     if marker is not None:
         job.buffer.load_state_dict({"episodes": marker["episodes"]})
     write_text(run.config, parser.dump(options, skip_none=True))
-    job.train(None if marker is None else run.checkpoints / marker["file"], callbacks)
     plain = json.loads(parser.dump(options, format="json"))
-    save_agent(run.model, job.agent, {name: plain[name] for name in AGENT}, job.env_options)
+    job.agent_options = {name: plain[name] for name in AGENT}
+    keep_freed_memory()
+    job.train(None if marker is None else run.checkpoints / marker["file"], callbacks)
     return job.agent.eval()
 
 
@@ -115,6 +117,7 @@ class _Job:
 
     def __init__(self, run: RunFolder, options: Namespace, parts: Namespace):
         self.run, self.options, self.parts = run, options, parts
+        self.agent_options: dict[str, Any] = {}
         self.console = Console()
         self.env = make_env(**options.env.as_dict()) if options.data is None else None
         store = self._open_store()
@@ -146,6 +149,10 @@ class _Job:
         shown = {k: v for k, v in recorded.items() if k not in ("id", "num_envs", "action_repeat")}
         return EpisodeStore(self.run.replay, DatasetSpec.of(self.env, shown))
 
+    def save(self) -> None:
+        """Writes the ``model/`` folder."""
+        save_agent(self.run.model, self.agent, self.agent_options, self.env_options)
+
     def train(self, checkpoint: Path | None, extra: Sequence[L.Callback]) -> None:
         """Runs Lightning's loop: one epoch is one round."""
         rounds = math.ceil(self.options.updates / self.options.round_updates)
@@ -175,7 +182,9 @@ class _Job:
         callbacks += [FitPixels(self.buffer), RoundSeeds(seed)]
         callbacks += extra
         callbacks.append(Progress(self.metrics, self.options.updates, self.console))
-        callbacks.append(Checkpoint(self.run, self.buffer, self.options.checkpoint_every))
+        callbacks.append(
+            Checkpoint(self.run, self.buffer, self.save, self.options.checkpoint_every)
+        )
         return callbacks
 
     def _announce(self, trainer: L.Trainer) -> None:
