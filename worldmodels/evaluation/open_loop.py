@@ -125,12 +125,16 @@ def open_loop(
         ValueError: when no episode is long enough.
     """
     starts = _starts(episodes, context + horizon, sequences)
+    moving = {
+        index: moving_pixels(torch.from_numpy(episodes[index].obs))
+        for index in {index for index, _ in starts}
+    }
     model, copy = [], []
     device = next(world_model.parameters()).device
     with torch.random.fork_rng([] if device.type == "cpu" else [device]):
         torch.manual_seed(seed)
         for index, start in starts:
-            errors = _one(world_model, episodes[index], context, horizon, start)
+            errors = _one(world_model, episodes[index], moving[index], context, horizon, start)
             model.append(errors[0])
             copy.append(errors[1])
     bands = {
@@ -156,7 +160,12 @@ def _starts(episodes: Sequence[Episode], rows: int, count: int) -> list[tuple[in
 
 
 def _one(
-    world_model: WorldModel, episode: Episode, context: int, horizon: int, start: int
+    world_model: WorldModel,
+    episode: Episode,
+    moving: Tensor,
+    context: int,
+    horizon: int,
+    start: int,
 ) -> tuple[_Errors, _Errors]:
     device = next(world_model.parameters()).device
     obs, action, is_first = stretch(episode, context, horizon, start)
@@ -170,7 +179,6 @@ def _one(
     feature = dream.feature[0, 1:]
     truth = obs[0, context:]
     rows = slice(start + context, start + context + horizon)
-    moving = moving_pixels(torch.from_numpy(episode.obs))[rows]
     reward = torch.from_numpy(episode.reward[rows])
     continues = 1 - torch.from_numpy(episode.is_terminal[rows]).float()
     copied = obs[0, context - 1].expand_as(truth)
@@ -178,8 +186,8 @@ def _one(
     dreamt = world_model.decode(feature).cpu()
     probability = world_model.continues(feature).cpu()
     return (
-        _errors(truth, dreamt, moving, reward, dream.reward[0].cpu(), continues, probability),
-        _errors(truth, copied, moving, reward, seen_reward, continues, torch.ones(horizon)),
+        _errors(truth, dreamt, moving[rows], reward, dream.reward[0].cpu(), continues, probability),
+        _errors(truth, copied, moving[rows], reward, seen_reward, continues, torch.ones(horizon)),
     )
 
 
