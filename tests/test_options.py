@@ -1,5 +1,6 @@
 """Every configuration file is parsed, built, and does what it says."""
 
+from argparse import ArgumentError
 from functools import cache
 from pathlib import Path
 
@@ -104,5 +105,5 @@ def test_another_planner_starts_from_its_own_defaults():
 
 
 def test_unknown_options_are_refused_by_name():
-    with pytest.raises(ValueError, match="encodr"):
+    with pytest.raises(ArgumentError, match="encodr"):
         built("--model.encodr.depth=3")

@@ -2,8 +2,11 @@
 
 import os
 import sys
+from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from importlib import import_module
+
+from gymnasium.error import Error as GymnasiumError
 
 VERBS = {
     "demo": ("worldmodels.training.demo:demo", "the main job on a built-in world, in 5 minutes"),
@@ -31,7 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         _verb(argv[0])(argv[1:])
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except SystemExit as stop:
+        # argparse: 0 after --help, 2 after printing what was wrong.
+        return int(stop.code or 0)
+    except (ValueError, TypeError, OSError, ImportError, ArgumentError, GymnasiumError) as error:
         if os.environ.get("WORLDMODELS_DEBUG"):
             raise
         print(f"worldmodels {argv[0]}: {error}", file=sys.stderr)
