@@ -11,6 +11,7 @@ from typing import Any
 import lightning as L
 from jsonargparse import ActionConfigFile, Namespace  # pyright: ignore[reportPrivateImportUsage]
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 from worldmodels.agent import Agent
@@ -98,13 +99,15 @@ def fit(arguments: Sequence[str], callbacks: Sequence[L.Callback] = ()) -> Agent
     if (options.env.id is None) == (options.data is None):
         raise ValueError("give --env.id to learn online, or --data to learn from recorded episodes")
     run = RunFolder(Path(options.out) / options.name)
-    marker = run.resumable() if options.resume else run.create()
+    leads = getattr(rank_zero_only, "rank", 0) == 0
+    marker = _begin(run, options.resume, leads)
     L.seed_everything(options.seed, verbose=False)
     parts = parser.instantiate(options)
-    job = _Job(run, options, parts)
+    job = _Job(run, options, parts, leads)
     if marker is not None:
         job.buffer.load_state_dict({"episodes": marker["episodes"]})
-    write_text(run.config, parser.dump(options, skip_none=True))
+    if leads:
+        write_text(run.config, parser.dump(options, skip_none=True))
     plain = json.loads(parser.dump(options, format="json"))
     job.agent_options = {name: plain[name] for name in AGENT}
     keep_freed_memory()
@@ -112,11 +115,18 @@ def fit(arguments: Sequence[str], callbacks: Sequence[L.Callback] = ()) -> Agent
     return job.agent.eval()
 
 
+def _begin(run: RunFolder, resume: bool, leads: bool) -> dict[str, Any] | None:
+    """The marker to resume from; the leading process also prepares the folder."""
+    if not leads:
+        return run.latest() if resume else None
+    return run.resumable() if resume else run.create()
+
+
 class _Job:
     """One run's objects, made from its options."""
 
-    def __init__(self, run: RunFolder, options: Namespace, parts: Namespace):
-        self.run, self.options, self.parts = run, options, parts
+    def __init__(self, run: RunFolder, options: Namespace, parts: Namespace, leads: bool):
+        self.run, self.options, self.parts, self.leads = run, options, parts, leads
         self.agent_options: dict[str, Any] = {}
         self.console = Console()
         self.env = make_env(**options.env.as_dict()) if options.data is None else None
@@ -147,7 +157,9 @@ class _Job:
         recorded = self.options.env.as_dict()
         # The number of copies changes nothing about what is recorded.
         shown = {k: v for k, v in recorded.items() if k not in ("id", "num_envs", "action_repeat")}
-        return EpisodeStore(self.run.replay, DatasetSpec.of(self.env, shown))
+        spec = DatasetSpec.of(self.env, shown)
+        # One process records; the others of a distributed run read what it has recorded.
+        return EpisodeStore(self.run.replay, spec if self.leads else None)
 
     def save(self) -> None:
         """Writes the ``model/`` folder."""
@@ -170,7 +182,8 @@ class _Job:
         )
         self._announce(trainer)
         trainer.fit(self.module, self.data, ckpt_path=checkpoint, weights_only=True)
-        self.run.describe(**self._facts(trainer), finished=True)
+        if self.leads:
+            self.run.describe(**self._facts(trainer), finished=True)
 
     def _callbacks(self, extra: Sequence[L.Callback]) -> list[L.Callback]:
         # The order matters: collect, then seed the updates; log, evaluate, then checkpoint.
@@ -189,6 +202,8 @@ class _Job:
 
     def _announce(self, trainer: L.Trainer) -> None:
         facts = self._facts(trainer)
+        if not self.leads:
+            return
         self.run.describe(**facts, finished=False)
         self.console.print(
             f"run {self.run.path} on {facts['device']}: {facts['parameters']:,} parameters, "
