@@ -7,8 +7,11 @@ import subprocess
 import sys
 import time
 
+import pytest
 import torch
 from safetensors.torch import load_file
+
+from worldmodels.training.fit import fit
 
 OPTIONS = [
     "--env.id=worldmodels/CliffHill-v0", "--env.num_envs=2", "--env.size=[16,16]",
@@ -63,7 +66,7 @@ def metrics(tmp_path, name):
 def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(tmp_path):
     run(tmp_path, "whole")
     kill_after(tmp_path, "killed", rounds=2)
-    assert not (tmp_path / "killed" / "model").exists()
+    assert not json.loads((tmp_path / "killed" / "run.json").read_text())["finished"]
     run(tmp_path, "killed", "--resume")
     whole = load_file(tmp_path / "whole" / "model" / "weights.safetensors")
     killed = load_file(tmp_path / "killed" / "model" / "weights.safetensors")
@@ -81,22 +84,20 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(tmp_path):
 
 def test_the_same_seed_gives_the_same_losses_and_another_seed_others(tmp_path):
     for name, seed in (("one", 3), ("two", 3), ("other", 4)):
-        run(tmp_path, name, f"--seed={seed}", "--updates=24")
+        fit([*OPTIONS, f"--out={tmp_path}", f"--name={name}", f"--seed={seed}", "--updates=24"])
     assert metrics(tmp_path, "one") == metrics(tmp_path, "two")
     assert metrics(tmp_path, "one") != metrics(tmp_path, "other")
 
 
 def test_an_existing_run_is_never_overwritten(tmp_path):
-    run(tmp_path, "first", "--updates=12")
-    done = subprocess.run(command(tmp_path, "first"), capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2
-    assert "exists already: continue it with --resume" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    options = [*OPTIONS, f"--out={tmp_path}", "--name=first", "--updates=12"]
+    fit(options)
+    before = metrics(tmp_path, "first")
+    with pytest.raises(FileExistsError, match="exists already: continue it with --resume"):
+        fit(options)
+    assert metrics(tmp_path, "first") == before
 
 
 def test_resuming_what_never_began_says_so(tmp_path):
-    done = subprocess.run(
-        command(tmp_path, "nothing", "--resume"), capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 2
-    assert "has no complete checkpoint to resume" in done.stderr
+    with pytest.raises(FileNotFoundError, match="has no complete checkpoint to resume"):
+        fit([*OPTIONS, f"--out={tmp_path}", "--name=nothing", "--resume"])
