@@ -115,15 +115,24 @@ def load(run: Path | str, device: torch.device | str = "cpu", **overrides: Any) 
     try:
         parsed = parser.parse_object(about["agent"])
         if overrides:
-            parsed = parser.parse_object(overrides, cfg_base=parsed)
+            parsed = parser.parse_object(overrides, namespace=parsed)
         parts = parser.instantiate(parsed)
     except ArgumentError as error:
-        raise ValueError(f"cannot rebuild the agent of {run}: {error}") from error
+        raise ValueError(f"cannot rebuild the agent of {run}: {_reason(error)}") from error
     space = ActionSpace(**about["action_space"])
     agent = build_agent(tuple(about["obs_shape"]), space, **parts)
     weights = load_file(_model_folder(run) / "weights.safetensors")
     agent.world_model.load_state_dict(weights)
     return agent.to(device).eval()
+
+
+def _reason(error: ArgumentError) -> str:
+    # jsonargparse tells of every level on the way to the mistake, each with all of its options;
+    # the last line is the mistake itself.
+    key, _, reason = f"\n{error}".rpartition("\n")
+    place = key.rpartition("Parser key ")[2].strip()
+    reason = reason.strip().partition(". Got value:")[0]
+    return f"{place} {reason}" if place else reason
 
 
 def _model_folder(run: Path | str) -> Path:
