@@ -196,5 +196,5 @@ def test_no_noise_changes_nothing(space):
 
 
 def test_negative_noise_is_refused():
-    with pytest.raises(ValueError, match="noise=-0.1: exploration noise is 0 or more"):
+    with pytest.raises(ValueError, match=r"noise=-0\.1: exploration noise is 0 or more"):
         agent_with(Walk, noise=-0.1)

@@ -155,7 +155,7 @@ def test_options_of_the_saved_planner_can_be_changed_one_by_one(saved):
 
 
 def test_an_override_that_does_not_exist_is_refused(saved):
-    with pytest.raises(ValueError, match="cannot rebuild the agent of .*planer"):
+    with pytest.raises(ValueError, match=r"cannot rebuild the agent of .*planer"):
         load(saved[0], planer="worldmodels.planning.RandomShooting")
 
 
