@@ -11,7 +11,7 @@ from worldmodels.planning.mpc import MPC
 from worldmodels.types import ActionSpace
 
 SHAPE, SPACE = (3, 16, 16), ActionSpace(2, False)
-ENV = {"id": "worldmodels/CartSwing-v0", "size": [16, 16]}
+ENV = {"id": "worldmodels/CartSwing-v0", "size": (16, 16)}
 OPTIONS = [
     "--model.encoder.depth=2", "--model.decoder.depth=2",
     "--model.dynamics.stoch=4", "--model.dynamics.deter=8", "--model.dynamics.hidden=8",

@@ -32,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv[0] not in VERBS:
         print(f"worldmodels: unknown verb '{argv[0]}': choose one of {', '.join(VERBS)}")
         return 2
+    # As `python -m` does: the user's own classes beside the project are importable.
+    sys.path.insert(0, os.getcwd())
     try:
         _verb(argv[0])(argv[1:])
     except SystemExit as stop:

@@ -94,6 +94,7 @@ def read_about(run: Path | str) -> dict[str, Any]:
         raise ValueError(
             f"{file} has format {about['format']}, this version reads {FORMAT}: update worldmodels"
         )
+    about["env"]["size"] = tuple(about["env"].get("size", (64, 64)))
     return about
 
 

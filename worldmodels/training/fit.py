@@ -107,11 +107,14 @@ def fit(arguments: Sequence[str], callbacks: Sequence[L.Callback] = ()) -> Agent
     if marker is not None:
         job.buffer.load_state_dict({"episodes": marker["episodes"]})
     if leads:
-        write_text(run.config, parser.dump(options, skip_none=True))
+        write_text(run.config, parser.dump(options, skip_unset=True))
     plain = json.loads(parser.dump(options, format="json"))
     job.agent_options = {name: plain[name] for name in AGENT}
     keep_freed_memory()
-    job.train(None if marker is None else run.checkpoints / marker["file"], callbacks)
+    try:
+        job.train(None if marker is None else run.checkpoints / marker["file"], callbacks)
+    finally:
+        job.buffer.store.close()
     return job.agent.eval()
 
 

@@ -45,7 +45,7 @@ class JsonlLogger(Logger):
             file.write(json.dumps({"step": step, **metrics}) + "\n")
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
+def read_metrics(path: Path) -> list[dict[str, int | float]]:
     """Every line of a ``metrics.jsonl``."""
     return [json.loads(line) for line in path.read_text().splitlines()]
 

@@ -90,6 +90,19 @@ class WorldModelModule(L.LightningModule):
         super().optimizer_step(*args, **kwargs)
         self.update += 1
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips the norm ourselves: Lightning refuses to under bfloat16 with a fused optimiser.
+
+        Its reason (the optimiser unscales gradients) holds for float16 alone.
+        """
+        if gradient_clip_val:
+            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW in its fused form."""
         return torch.optim.AdamW(
