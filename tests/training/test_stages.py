@@ -1,5 +1,7 @@
 """Two-stage training, gradient accumulation and mixed precision."""
 
+import itertools
+
 import lightning as L
 import torch
 
@@ -46,7 +48,7 @@ def moved(history):
     """Whether each update changed any weight."""
     return [
         any(not torch.equal(old, new) for old, new in zip(before, after))
-        for before, after in zip(history, history[1:])
+        for before, after in itertools.pairwise(history)
     ]
 
 
