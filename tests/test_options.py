@@ -92,6 +92,29 @@ def test_an_encoder_is_plugged_in_by_one_option_with_its_own_defaults():
     assert deeper.world_model.encoder.depth == 5
 
 
+def test_an_installed_packages_encoder_is_found_by_its_name(tmp_path, monkeypatch):
+    (tmp_path / "other_lab.py").write_text(
+        "from torch import nn\n"
+        "from worldmodels.nn.encoders import Encoder\n"
+        "class OtherEncoder(Encoder):\n"
+        "    def __init__(self, obs_shape):\n"
+        "        super().__init__()\n"
+        "        self.embed_dim = 2\n"
+        "        self.net = nn.Linear(obs_shape[0], 2)\n"
+        "    def forward(self, image):\n"
+        "        return self.net(image.mean((-1, -2)))\n"
+    )
+    package = tmp_path / "other_lab-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: other-lab\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text(
+        "[worldmodels.encoders]\nother = other_lab:OtherEncoder\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    agent = built("--model.encoder", "OtherEncoder")
+    assert type(agent.world_model.encoder).__module__ == "other_lab"
+
+
 def test_an_encoder_is_plugged_in_by_one_line_of_yaml(tmp_path):
     config = tmp_path / "mine.yaml"
     config.write_text(f"model: {{encoder: {{class_path: {__name__}.DeepEncoder}}}}\n")

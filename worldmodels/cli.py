@@ -9,7 +9,7 @@ from importlib import import_module
 from gymnasium.error import Error as GymnasiumError
 
 VERBS = {
-    "demo": ("worldmodels.training.demo:demo", "the main job on a built-in world, in 5 minutes"),
+    "demo": ("worldmodels.training.demo:demo", "the main job on a built-in world, in minutes"),
     "fit": ("worldmodels.training.fit:main", "train a world model, online or from a data set"),
     "evaluate": ("worldmodels.verbs:evaluate", "returns and open-loop errors of a run"),
     "imagine": ("worldmodels.verbs:imagine", "decode a dream of a run to video"),

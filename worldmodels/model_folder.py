@@ -14,7 +14,7 @@ from jsonargparse import ArgumentError
 from safetensors.torch import load_file, save_file
 
 from worldmodels.agent import Agent
-from worldmodels.options import OptionParser
+from worldmodels.options import OptionParser, load_plugins
 from worldmodels.planning.base import Planner
 from worldmodels.planning.cem import CEM
 from worldmodels.planning.mpc import MPC
@@ -47,6 +47,7 @@ def build_agent(
 
 def agent_parser() -> OptionParser:
     """The parser of an agent's own options (all of ``build_agent`` but the two spaces)."""
+    load_plugins()
     parser = OptionParser(exit_on_error=False)
     parser.add_function_arguments(
         build_agent, skip={"obs_shape", "action_space"}, fail_untyped=False

@@ -1,8 +1,22 @@
 """jsonargparse as this project uses it: a changed class starts from its own defaults."""
 
+from importlib.metadata import entry_points
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace, _typehints
+
+PLUGINS = ("worldmodels.encoders", "worldmodels.decoders", "worldmodels.dynamics")
+
+
+def load_plugins() -> None:
+    """Imports the classes that installed packages offer, so that their bare names are options.
+
+    A package offers one under ``[project.entry-points."worldmodels.encoders"]``, as
+    ``vit = "my_lab.nets:ViT"``; ``--model.encoder ViT`` then finds it.
+    """
+    for group in PLUGINS:
+        for offered in entry_points(group=group):
+            offered.load()
 
 
 class OptionParser(ArgumentParser):

@@ -72,7 +72,7 @@ def walk(agent: Actor, env: PixelEnv) -> Walk:
 
 
 def demo(arguments: Sequence[str]) -> None:
-    """Collects, learns, plans, corrects itself, and shows its dream; about 3 minutes."""
+    """Collects, learns, plans, corrects itself, and shows its dream."""
     if not CONFIG.exists():
         raise FileNotFoundError(f"no {CONFIG}: run the demo from a checkout of the project")
     if RUN.exists():

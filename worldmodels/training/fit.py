@@ -18,7 +18,7 @@ from worldmodels.agent import Agent
 from worldmodels.envs.base import PixelEnv
 from worldmodels.envs.make import make_env
 from worldmodels.model_folder import build_agent, save_agent
-from worldmodels.options import OptionParser
+from worldmodels.options import OptionParser, load_plugins
 from worldmodels.replay.buffer import ReplayBuffer
 from worldmodels.replay.datamodule import ReplayDataModule
 from worldmodels.replay.store import DatasetSpec, EpisodeStore
@@ -43,6 +43,7 @@ _MetricsFactory = Callable[[Clock, Callable[[], int]], Metrics]
 
 def fit_parser() -> OptionParser:
     """Every option of ``fit``; defaults live beside the arguments they belong to."""
+    load_plugins()
     parser = OptionParser(prog="worldmodels fit", description=fit.__doc__, exit_on_error=False)
     add = parser.add_argument
     add("--config", action=ActionConfigFile, help="YAML of overrides; give several to merge them")
