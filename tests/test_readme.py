@@ -58,7 +58,7 @@ def test_the_readme_does_what_it_says(tmp_path):
     assert frames(tmp_path / "dream.mp4") >= 45
     assert frames(tmp_path / "cart.gif") >= 45
     assert json.loads((runs / "demo" / "evaluation.json").read_text())["run"] == "runs/demo"
-    assert "action (1, 2)" in printed
+    assert "action (1, 1)" in printed
 
 
 @pytest.mark.parametrize("page", SHOWING[1:], ids=lambda page: page.name)
