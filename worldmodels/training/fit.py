@@ -236,5 +236,4 @@ def _quieten_lightning() -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """The verb ``fit``."""
-    agent = fit(arguments)
-    del agent
+    fit(arguments)
