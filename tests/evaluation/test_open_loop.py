@@ -9,7 +9,7 @@ from torch import Tensor
 
 from worldmodels.dynamics import Dynamics
 from worldmodels.evaluation import imagine_episode, open_loop
-from worldmodels.evaluation.open_loop import COPY, MODEL
+from worldmodels.evaluation.open_loop import COPY, EMPTY, MODEL
 from worldmodels.nn.decoders import Decoder
 from worldmodels.nn.encoders import Encoder
 from worldmodels.nn.heads import Head
@@ -172,6 +172,22 @@ def test_moving_pixels_are_judged_apart():
     np.testing.assert_allclose(error.psnr[COPY].mean, psnr(200 * (2 / 144) ** 0.5), atol=1e-3)
 
 
+def test_empty_background_misses_the_moving_pixel_alone():
+    ball = episode()._replace(obs=np.full((10, *SHAPE), 50, np.uint8))
+    ball.obs[np.arange(10), 0, 3, np.arange(10)] = 250
+    error = open_loop(model(), [ball], context=3, horizon=2, sequences=1)
+    np.testing.assert_allclose(error.moving_psnr[EMPTY].mean, psnr(200), atol=1e-3)
+    np.testing.assert_allclose(error.psnr[EMPTY].mean, psnr(200 / 144**0.5), atol=1e-3)
+
+
+def test_interval_is_over_episodes_where_there_are_several():
+    # Two dreams of each episode miss the last reward alike: two independent values, not four.
+    episodes = [episode(), episode(first=60)]
+    episodes[1].reward[-3:] += 8
+    error = open_loop(model(), episodes, context=7, horizon=2, sequences=4)
+    assert [field[1] for field in error.reward[MODEL]] == pytest.approx([4, 2, 6], abs=1e-4)
+
+
 def test_steps_without_motion_have_no_moving_psnr():
     flat = episode()._replace(obs=np.full((10, *SHAPE), 50, np.uint8))
     error = open_loop(model(), [flat], context=3, horizon=2, sequences=2)
@@ -190,7 +206,8 @@ def test_panels_hold_model_and_baseline():
     error = open_loop(model(), [episode()], context=3, horizon=2, sequences=2)
     names = [panel.title for panel in error.panels()]
     assert names == ["Frames", "Moving pixels", "Structure", "Reward", "Continuation"]
-    assert all(list(panel.bands) == [MODEL, COPY] for panel in error.panels())
+    shown = [[MODEL, COPY, EMPTY]] * 3 + [[MODEL, COPY]] * 2
+    assert [list(panel.bands) for panel in error.panels()] == shown
 
 
 def test_too_short_episodes_are_named():

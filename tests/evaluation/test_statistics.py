@@ -40,6 +40,20 @@ def test_band_is_the_interval_at_every_point():
         )
 
 
+def test_groups_are_resampled_as_wholes():
+    # Two groups with means 0 and 1, the second three times as large: means 0, 3/4 and 1.
+    values = np.array([0.0, 1.0, 1.0, 1.0])[:, None]
+    band = bootstrap_band(values, groups=np.array([5, 9, 9, 9]))
+    assert [float(field[0]) for field in band] == [0.75, 0.0, 1.0]
+
+
+def test_missing_values_are_left_out_of_their_point_alone():
+    values = np.array([[0.0, 2.0], [np.nan, 2.0], [4.0, 5.0]])
+    band = bootstrap_band(values)
+    np.testing.assert_allclose(band.mean, [2.0, 3.0])
+    assert [field[0] for field in band] == [2.0, 0.0, 4.0]
+
+
 def test_same_values_give_the_same_interval_and_touch_no_global_seed():
     values = np.arange(10.0)
     before = np.random.get_state()[1].copy()  # noqa: NPY002 (the global generator is the point)

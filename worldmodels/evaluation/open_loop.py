@@ -23,16 +23,17 @@ from worldmodels.viz.bands import Band
 from worldmodels.viz.plots import Panel
 from worldmodels.world_model import WorldModel
 
-MODEL, COPY = "model", "copy last frame"
+MODEL, COPY, EMPTY = "model", "copy last frame", "empty background"
 
 
 class OpenLoopError(NamedTuple):
-    """Error at each step of a dream, of the model and of a baseline that never moves on.
+    """Error at each step of a dream, of the model and of two baselines that never move on.
 
-    The baseline repeats the last frame and reward that were seen, and expects to continue.
-    Every measure maps ``"model"`` and ``"copy last frame"`` to a band over the H steps, with
-    bootstrap intervals over sequences. Sequences of one episode overlap, so where episodes are
-    few the intervals are narrower than they should be.
+    One repeats the last frame and reward that were seen, and expects to continue. The other shows
+    the episode's background (each pixel's median over time) and nothing that moves.
+    Every measure maps ``"model"``, ``"copy last frame"`` and, where it is about pictures,
+    ``"empty background"`` to a band over the H steps, with bootstrap intervals over episodes (over
+    sequences where there is only one episode, too narrow then: its sequences overlap).
 
     Attributes:
         psnr: dB over whole frames.
@@ -102,6 +103,9 @@ class _Errors(NamedTuple):
     discontinue: Tensor
 
 
+_PICTURE = ("psnr", "ssim", "moving_psnr")
+
+
 @torch.no_grad()
 def open_loop(
     world_model: WorldModel,
@@ -129,16 +133,26 @@ def open_loop(
         index: moving_pixels(torch.from_numpy(episodes[index].obs))
         for index in {index for index, _ in starts}
     }
-    model, copy = [], []
+    errors = []
     device = next(world_model.parameters()).device
     with torch.random.fork_rng([] if device.type == "cpu" else [device]):
         torch.manual_seed(seed)
         for index, start in starts:
-            errors = _one(world_model, episodes[index], moving[index], context, horizon, start)
-            model.append(errors[0])
-            copy.append(errors[1])
+            errors.append(
+                _one(world_model, episodes[index], moving[index], context, horizon, start)
+            )
+    groups = np.array([index for index, _ in starts])
+    if len(np.unique(groups)) == 1:
+        groups = np.arange(len(starts))
     bands = {
-        measure: {MODEL: _band(model, measure), COPY: _band(copy, measure)}
+        measure: {
+            name: bootstrap_band(
+                torch.stack([getattr(error[name], measure) for error in errors]).double().numpy(),
+                groups=groups,
+            )
+            for name in (MODEL, COPY, EMPTY)
+            if name != EMPTY or measure in _PICTURE
+        }
         for measure in _Errors._fields
     }
     return OpenLoopError(**bands, sequences=len(starts), context=context)
@@ -166,7 +180,7 @@ def _one(
     context: int,
     horizon: int,
     start: int,
-) -> tuple[_Errors, _Errors]:
+) -> dict[str, _Errors]:
     device = next(world_model.parameters()).device
     obs, action, is_first = stretch(episode, context, horizon, start)
     seen = world_model.observe(
@@ -182,44 +196,29 @@ def _one(
     reward = torch.from_numpy(episode.reward[rows])
     continues = 1 - torch.from_numpy(episode.is_terminal[rows]).float()
     copied = obs[0, context - 1].expand_as(truth)
+    empty = torch.from_numpy(episode.obs).median(0).values.expand_as(truth)
     seen_reward = torch.full_like(reward, float(episode.reward[start + context - 1]))
     dreamt = world_model.decode(feature).cpu()
     probability = world_model.continues(feature).cpu()
-    return (
-        _errors(truth, dreamt, moving[rows], reward, dream.reward[0].cpu(), continues, probability),
-        _errors(truth, copied, moving[rows], reward, seen_reward, continues, torch.ones(horizon)),
-    )
+    predicted, certain = dream.reward[0].cpu(), torch.ones(horizon)
+    shown = moving[rows]
+    return {
+        MODEL: _errors(truth, dreamt, shown, reward - predicted, continues - probability),
+        COPY: _errors(truth, copied, shown, reward - seen_reward, continues - certain),
+        EMPTY: _errors(truth, empty, shown, reward - seen_reward, continues - certain),
+    }
 
 
 def _errors(
-    truth: Tensor,
-    frames: Tensor,
-    moving: Tensor,
-    reward: Tensor,
-    predicted: Tensor,
-    continues: Tensor,
-    probability: Tensor,
+    truth: Tensor, frames: Tensor, moving: Tensor, reward: Tensor, discontinue: Tensor
 ) -> _Errors:
     return _Errors(
         to_psnr(squared_error(truth, frames)),
         ssim(truth, frames),
         to_psnr(masked_squared_error(truth, frames, moving)),
-        (predicted - reward).abs(),
-        (probability - continues).abs(),
+        reward.abs(),
+        discontinue.abs(),
     )
-
-
-def _band(errors: list[_Errors], measure: str) -> Band:
-    values = torch.stack([getattr(error, measure) for error in errors]).double().numpy()
-    # A frame in which nothing moves has no moving pixels: leave its sequence out of that step.
-    if np.isnan(values).any():
-        columns = [column[~np.isnan(column)] for column in values.T]
-        parts = [bootstrap_band(c[:, None]) if len(c) else _NOTHING for c in columns]
-        return Band(*(np.concatenate(field) for field in zip(*parts, strict=True)))
-    return bootstrap_band(values)
-
-
-_NOTHING = Band(*(np.full(1, np.nan) for _ in range(3)))
 
 
 def _plain(values: np.ndarray) -> list[float | None]:

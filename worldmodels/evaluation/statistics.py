@@ -1,7 +1,7 @@
 """Bootstrap intervals: what a mean over few samples may be worth."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from worldmodels.viz.bands import Band, Interval
 
@@ -26,15 +26,28 @@ def bootstrap_interval(
 
 
 def bootstrap_band(
-    values: Float[np.ndarray, "N H"], confidence: float = 0.95, resamples: int = 10_000
+    values: Float[np.ndarray, "N H"],
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    groups: Int[np.ndarray, " N"] | None = None,
 ) -> Band:
-    """``bootstrap_interval`` at every one of H points, resampling whole rows."""
-    count = len(values)
-    if count == 0:
+    """``bootstrap_interval`` at every one of H points, resampling whole rows.
+
+    Rows of the same group depend on each other (dreams of one episode): groups are resampled as
+    wholes then, each with all its rows. NaN stands for a missing value.
+    """
+    if len(values) == 0:
         raise ValueError("no values to average: give at least one")
+    labels = np.arange(len(values)) if groups is None else groups
+    names, member = np.unique(labels, return_inverse=True)
     rng = np.random.default_rng(0)
     # How often each row is drawn: sums over resamples become one product.
-    weights = rng.multinomial(count, np.full(count, 1 / count), size=resamples) / count
-    means = weights @ values
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
-    return Band(values.mean(0), low, high)
+    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
+    weights = np.concatenate([np.ones((1, len(names))), drawn])[:, member]
+    there = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        means = weights @ np.where(there, values, 0.0) / (weights @ there)
+    bounds = np.full((2, values.shape[1]), np.nan)
+    some, tails = there.any(0), [(1 - confidence) / 2, (1 + confidence) / 2]
+    bounds[:, some] = np.nanquantile(means[1:, some], tails, axis=0)
+    return Band(means[0], *bounds)
