@@ -69,5 +69,47 @@ class Centered(PixelScaling):
         return _to_bytes(image.float() / self.scale + self.mean)
 
 
+class Standardized(PixelScaling):
+    """Subtracts the data's mean image and divides each pixel by its standard deviation.
+
+    Every pixel that ever changes then carries the same weight: a small ball that visits each of
+    them rarely counts as much as a paddle that stands on its own for half of the time.
+
+    Args:
+        obs_shape: ``(C, h, w)``.
+        scale: standard deviation of the result where the data changes.
+        floor: pixels whose standard deviation (bytes / 255) is smaller are divided by this, so
+            that noise stays small.
+
+    Raises:
+        ValueError: when a number is not above 0.
+    """
+
+    def __init__(self, obs_shape: ObsShape, scale: float = 1.0, floor: float = 0.02):
+        super().__init__()
+        for name, number in (("scale", scale), ("floor", floor)):
+            if not number > 0:
+                raise ValueError(f"Standardized: {name}={number}: choose a number above 0")
+        self.scale, self.floor = scale, floor
+        self.register_buffer("mean", torch.full(obs_shape, 0.5))
+        self.register_buffer("std", torch.ones(obs_shape))
+        self.mean: Tensor
+        self.std: Tensor
+
+    def fit(self, frames: UInt8[Tensor, "B C h w"]) -> None:
+        """Takes mean and standard deviation of every pixel of ``frames``."""
+        std, mean = torch.std_mean(frames.float() / 255, 0, correction=0)
+        self.mean.copy_(mean)
+        self.std.copy_(std.clamp(min=self.floor) / self.scale)
+
+    def forward(self, obs: UInt8[Tensor, "*batch C h w"]) -> Float[Tensor, "*batch C h w"]:
+        """(Bytes / 255 - mean) / std * scale."""
+        return obs.float().div_(255).sub_(self.mean).div_(self.std)
+
+    def inverse(self, image: Float[Tensor, "*batch C h w"]) -> UInt8[Tensor, "*batch C h w"]:
+        """Multiplies, adds the mean again and rounds."""
+        return _to_bytes(image.float() * self.std + self.mean)
+
+
 def _to_bytes(unit: Tensor) -> Tensor:
     return unit.mul(255).round_().clamp_(0, 255).to(torch.uint8)

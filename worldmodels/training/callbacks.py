@@ -54,7 +54,7 @@ class RoundSeeds(L.Callback):
 class FitPixels(L.Callback):
     """Adapts the pixel scaling to the first data, once, before the first update."""
 
-    def __init__(self, buffer: ReplayBuffer, frames: int = 1024):
+    def __init__(self, buffer: ReplayBuffer, frames: int = 4096):
         self.buffer, self.frames = buffer, frames
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: WorldModelModule) -> None:
