@@ -10,10 +10,11 @@ import worldmodels.envs  # noqa: F401  (registers the worlds)
 from worldmodels.envs.cart_swing import CartSwing
 from worldmodels.envs.cliff_hill import CliffHill
 from worldmodels.envs.counting import Counting, CountingState
+from worldmodels.envs.detour_maze import DetourMaze
 from worldmodels.envs.world import WorldEnv, WorldVectorEnv
 
-IDS = ["worldmodels/CliffHill-v0", "worldmodels/CartSwing-v0", "worldmodels/Counting-v0"]
-WORLDS = [CliffHill(), CartSwing(), Counting()]
+WORLDS = [CliffHill(), CartSwing(), Counting(), DetourMaze()]
+IDS = [f"worldmodels/{type(world).__name__}-v0" for world in WORLDS]
 
 
 class DrawnCounting(Counting):

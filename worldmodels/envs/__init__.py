@@ -9,6 +9,7 @@ from gymnasium.envs.registration import register
 _WORLDS = {
     "CliffHill": "worldmodels.envs.cliff_hill:CliffHill",
     "CartSwing": "worldmodels.envs.cart_swing:CartSwing",
+    "DetourMaze": "worldmodels.envs.detour_maze:DetourMaze",
     "Counting": "worldmodels.envs.counting:Counting",
 }
 
