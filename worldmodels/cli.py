@@ -2,9 +2,12 @@
 
 import os
 import sys
+import warnings
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from importlib import import_module
+from typing import Any
 
 from gymnasium.error import Error as GymnasiumError
 
@@ -27,24 +30,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help"):
-        print(usage())
-        return 0
+        print(usage(), file=sys.stdout if argv else sys.stderr)
+        return 0 if argv else 2
     if argv[0] not in VERBS:
-        print(f"worldmodels: unknown verb '{argv[0]}': choose one of {', '.join(VERBS)}")
+        close = get_close_matches(argv[0], VERBS, 1)
+        hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(VERBS)}"
+        print(f"worldmodels: unknown verb '{argv[0]}': {hint}", file=sys.stderr)
         return 2
     # As `python -m` does: the user's own classes beside the project are importable.
     sys.path.insert(0, os.getcwd())
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn
+        return _run(argv[0], argv[1:])
+
+
+def _run(verb: str, arguments: list[str]) -> int:
     try:
-        _verb(argv[0])(argv[1:])
+        _verb(verb)(arguments)
     except SystemExit as stop:
-        # argparse: 0 after --help, 2 after printing what was wrong.
+        # argparse: 0 after --help.
         return int(stop.code or 0)
     except (ValueError, TypeError, OSError, ImportError, ArgumentError, GymnasiumError) as error:
         if os.environ.get("WORLDMODELS_DEBUG"):
             raise
-        print(f"worldmodels {argv[0]}: {error}", file=sys.stderr)
+        print(f"worldmodels {verb}: {_line(error)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _line(error: Exception) -> str:
+    """What went wrong, on one line; the system's own errors name the file first."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+def _warn(message: Warning | str, *where: Any) -> None:
+    # The line of code that noticed it means nothing to the person at the command line.
+    print(f"worldmodels: {message}", file=sys.stderr)
 
 
 def usage() -> str:

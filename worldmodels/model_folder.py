@@ -14,7 +14,7 @@ from jsonargparse import ArgumentError
 from safetensors.torch import load_file, save_file
 
 from worldmodels.agent import Agent
-from worldmodels.options import OptionParser, load_plugins
+from worldmodels.options import OptionParser, explain, load_plugins
 from worldmodels.planning.base import Planner
 from worldmodels.planning.cem import CEM
 from worldmodels.planning.mpc import MPC
@@ -48,7 +48,7 @@ def build_agent(
 def agent_parser() -> OptionParser:
     """The parser of an agent's own options (all of ``build_agent`` but the two spaces)."""
     load_plugins()
-    parser = OptionParser(exit_on_error=False)
+    parser = OptionParser()
     parser.add_function_arguments(
         build_agent, skip={"obs_shape", "action_space"}, fail_untyped=False
     )
@@ -120,21 +120,12 @@ def load(run: Path | str, device: torch.device | str = "cpu", **overrides: Any) 
             parsed = parser.parse_object(overrides, namespace=parsed)
         parts = parser.instantiate(parsed)
     except ArgumentError as error:
-        raise ValueError(f"cannot rebuild the agent of {run}: {_reason(error)}") from error
+        raise ValueError(f"cannot rebuild the agent of {run}: {explain(error)}") from error
     space = ActionSpace(**about["action_space"])
     agent = build_agent(tuple(about["obs_shape"]), space, **parts)
     weights = load_file(_model_folder(run) / "weights.safetensors")
     agent.world_model.load_state_dict(weights)
     return agent.to(device).eval()
-
-
-def _reason(error: ArgumentError) -> str:
-    # jsonargparse tells of every level on the way to the mistake, each with all of its options;
-    # the last line is the mistake itself.
-    key, _, reason = f"\n{error}".rpartition("\n")
-    place = key.rpartition("Parser key ")[2].strip()
-    reason = reason.strip().partition(". Got value:")[0]
-    return f"{place} {reason}" if place else reason
 
 
 def _model_folder(run: Path | str) -> Path:

@@ -23,7 +23,7 @@ from worldmodels.replay.spec import DatasetSpec
 from worldmodels.replay.store import EpisodeStore
 from worldmodels.viz.panels import dream_panels
 from worldmodels.viz.plots import error_by_horizon, save_figure
-from worldmodels.viz.video import write_video
+from worldmodels.viz.video import check_video_path, write_video
 
 
 def collect(arguments: Sequence[str]) -> None:
@@ -35,7 +35,7 @@ def collect(arguments: Sequence[str]) -> None:
     parser.add_argument("--run", type=str | None, default=None, help="act with this run's agent")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_function_arguments(make_env, skip={"id"})
-    options = parser.parse_args(list(arguments)).as_dict()
+    options = parser.read(arguments).as_dict()
     job = {name: options.pop(name) for name in ("env", "episodes", "out", "run", "seed")}
     env = make_env(job["env"], **options)
     agent = RandomAgent(env.action_space) if job["run"] is None else load(job["run"])
@@ -57,22 +57,22 @@ def data(arguments: Sequence[str]) -> None:
     parser = OptionParser(prog="worldmodels data", description=data.__doc__)
     parser.add_argument("action", choices=["inspect"])
     parser.add_argument("folder", type=Path)
-    _print(inspect_dataset(parser.parse_args(list(arguments)).folder).lines())
+    _print(inspect_dataset(parser.read(arguments).folder).lines())
 
 
 def check(arguments: Sequence[str]) -> None:
     """Checks an environment, or the contract of an encoder, decoder or dynamics class."""
-    kind, *rest = arguments or ("-h",)
-    if kind not in CHECKS:
-        raise ValueError(f"'{kind}': choose what to check: {', '.join(CHECKS)}")
-    CHECKS[kind](rest)
+    parser = OptionParser(prog="worldmodels check", description=check.__doc__)
+    parser.add_argument("kind", choices=list(CHECKS))
+    # What follows belongs to the kind.
+    CHECKS[parser.read(arguments[:1]).kind](arguments[1:])
 
 
 def _check_env(arguments: Sequence[str]) -> None:
     parser = OptionParser(prog="worldmodels check env")
     parser.add_argument("id", type=str, help="environment id, see make_env")
     parser.add_function_arguments(make_env, skip={"id"})
-    _print(check_env(**parser.parse_args(list(arguments)).as_dict()).lines())
+    _print(check_env(**parser.read(arguments).as_dict()).lines())
 
 
 def _check_encoder(arguments: Sequence[str]) -> None:
@@ -108,7 +108,7 @@ def _class_and_shape(kind: str, arguments: Sequence[str]) -> tuple[type, tuple[i
     parser = OptionParser(prog=f"worldmodels check {kind}")
     parser.add_argument("cls", type=str, help="package.module.Class")
     parser.add_argument("--obs-shape", type=str, default="3,64,64", help="C,h,w")
-    options = parser.parse_args(list(arguments))
+    options = parser.read(arguments)
     try:
         channels, height, width = (int(part) for part in options.obs_shape.split(","))
     except ValueError as error:
@@ -116,9 +116,12 @@ def _class_and_shape(kind: str, arguments: Sequence[str]) -> tuple[type, tuple[i
     module, _, name = options.cls.rpartition(".")
     if not module:
         raise ValueError(f"'{options.cls}': give the whole path, package.module.Class")
-    found = getattr(import_module(module), name, None)
-    if found is None:
-        raise ValueError(f"module {module} has no {name}")
+    try:
+        found = getattr(import_module(module), name, None)
+    except ImportError as error:
+        raise ValueError(f"'{options.cls}': cannot import {module} ({error})") from error
+    if not isinstance(found, type):
+        raise ValueError(f"'{options.cls}': module {module} has no class {name}")
     return found, (channels, height, width)
 
 
@@ -133,7 +136,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     parser.add_argument("--data", type=Path | None, default=None, help="dream from this data set")
     parser.add_argument("--seed", type=int, default=1000)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    options = parser.parse_args(list(arguments))
+    options = parser.read(arguments)
     agent = load(options.run)
     report: dict[str, Any] = {"run": str(options.run)}
     lines: list[str] = []
@@ -171,7 +174,8 @@ def imagine(arguments: Sequence[str]) -> None:
     parser.add_argument("--data", type=Path | None, default=None, help="dream a recorded episode")
     parser.add_argument("--episode", type=int, default=0, help="which one of the data set")
     parser.add_argument("--seed", type=int, default=1000)
-    options = parser.parse_args(list(arguments))
+    options = parser.read(arguments)
+    check_video_path(options.out)
     agent, about = load(options.run), read_about(options.run)
     if options.data is None:
         env = _env_of(options.run)

@@ -26,7 +26,7 @@ from worldmodels.evaluation import Returns, evaluate_returns, imagine_episode, o
 from worldmodels.evaluation.open_loop import COPY, MODEL, OpenLoopError
 from worldmodels.replay.collect import Actor, RandomAgent
 from worldmodels.training.callbacks import evaluating
-from worldmodels.training.fit import fit
+from worldmodels.training.fit import fit, fit_parser
 from worldmodels.training.module import WorldModelModule
 from worldmodels.training.run import RunFolder, write_text
 from worldmodels.viz.panels import dream_panels
@@ -75,6 +75,9 @@ def demo(arguments: Sequence[str]) -> None:
     """Collects, learns, plans, corrects itself, and shows its dream."""
     if not CONFIG.exists():
         raise FileNotFoundError(f"no {CONFIG}: run the demo from a checkout of the project")
+    arguments = ["--config", str(CONFIG), f"--name={RUN.name}", *arguments]
+    # Before an earlier demo is moved aside: --help and mistakes end here.
+    fit_parser("worldmodels demo").read(arguments)
     if RUN.exists():
         kept = RUN.with_name(f"demo-{time.strftime('%Y%m%d-%H%M%S')}")
         RUN.rename(kept)
@@ -85,7 +88,7 @@ def demo(arguments: Sequence[str]) -> None:
         options={"world": CliffHill(open_share=0.0)},
     )
     story = CliffStory(cliffs)
-    agent = fit(["--config", str(CONFIG), f"--name={RUN.name}", *arguments], [story])
+    agent = fit(arguments, [story])
     random = walk(RandomAgent(cliffs.action_space), cliffs)
     after = story.walks[-1]
     errors = open_loop(agent.world_model, after.returns.episodes, CONTEXT, HORIZON)

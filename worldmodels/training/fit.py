@@ -41,10 +41,10 @@ _EvaluateFactory = Callable[[PixelEnv, Metrics, int], Evaluate]
 _MetricsFactory = Callable[[Clock, Callable[[], int]], Metrics]
 
 
-def fit_parser() -> OptionParser:
+def fit_parser(prog: str = "worldmodels fit") -> OptionParser:
     """Every option of ``fit``; defaults live beside the arguments they belong to."""
     load_plugins()
-    parser = OptionParser(prog="worldmodels fit", description=fit.__doc__, exit_on_error=False)
+    parser = OptionParser(prog=prog, description="Trains a world model, online or from a data set.")
     add = parser.add_argument
     add("--config", action=ActionConfigFile, help="YAML of overrides; give several to merge them")
     add("--name", type=str, default="run", help="the run's folder is <out>/<name>")
@@ -96,7 +96,8 @@ def fit(arguments: Sequence[str], callbacks: Sequence[L.Callback] = ()) -> Agent
         ValueError: when an option does not fit.
     """
     parser = fit_parser()
-    options = parser.parse_args(list(arguments))
+    options = parser.read(arguments)
+    _check_counts(options)
     if (options.env.id is None) == (options.data is None):
         raise ValueError("give --env.id to learn online, or --data to learn from recorded episodes")
     run = RunFolder(Path(options.out) / options.name)
@@ -117,6 +118,12 @@ def fit(arguments: Sequence[str], callbacks: Sequence[L.Callback] = ()) -> Agent
     finally:
         job.buffer.store.close()
     return job.agent.eval()
+
+
+def _check_counts(options: Namespace) -> None:
+    for name in ("updates", "round_updates", "checkpoint_every"):
+        if options[name] < 1:
+            raise ValueError(f"--{name}={options[name]}: choose 1 or more")
 
 
 def _begin(run: RunFolder, resume: bool, leads: bool) -> dict[str, Any] | None:

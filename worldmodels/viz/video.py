@@ -37,15 +37,25 @@ def write_video(path: Path | str, frames: UInt8[np.ndarray, "T h w 3"], fps: flo
     Raises:
         ValueError: for an unknown suffix, no frames, or ``fps`` not above 0.
     """
-    path = Path(path)
-    if path.suffix.lower() not in _WRITERS:
-        raise ValueError(f"video path '{path}' must end in {', '.join(_WRITERS)}")
+    path = check_video_path(path)
     if not frames.size:
         raise ValueError(f"frames for '{path}' have shape {frames.shape}: give at least one pixel")
     if not fps > 0:
         raise ValueError(f"fps={fps}: give a number of frames per second above 0")
     with whole_file(path) as temporary:
         _WRITERS[path.suffix.lower()](temporary, frames, fps)
+
+
+def check_video_path(path: Path | str) -> Path:
+    """The path, if its suffix is one that can be written: ask before long work.
+
+    Raises:
+        ValueError: for an unknown suffix.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _WRITERS:
+        raise ValueError(f"video path '{path}' must end in {', '.join(_WRITERS)}")
+    return path
 
 
 def read_video(path: Path | str) -> Video:
