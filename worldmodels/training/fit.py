@@ -10,7 +10,7 @@ from typing import Any
 
 import lightning as L
 from jsonargparse import ActionConfigFile, Namespace  # pyright: ignore[reportPrivateImportUsage]
-from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
@@ -23,22 +23,21 @@ from worldmodels.replay.buffer import ReplayBuffer
 from worldmodels.replay.datamodule import ReplayDataModule
 from worldmodels.replay.store import DatasetSpec, EpisodeStore
 from worldmodels.training.callbacks import Checkpoint, Collect, Evaluate, FitPixels, RoundSeeds
+from worldmodels.training.loggers import LOGGERS, open_loggers
 from worldmodels.training.memory import keep_freed_memory
 from worldmodels.training.metrics import Clock, JsonlLogger, Metrics
 from worldmodels.training.module import WorldModelModule
+from worldmodels.training.panels import Panels
 from worldmodels.training.progress import Progress
 from worldmodels.training.run import RunFolder, write_text
 
 AGENT = ("model", "planner", "controller", "noise")
-LOGGERS: dict[str, Callable[[Path], Logger]] = {
-    "tensorboard": lambda path: TensorBoardLogger(path, name="", version="tensorboard"),
-    "wandb": lambda path: WandbLogger(name=path.name, save_dir=path, project="worldmodels"),
-}
 
 _BatchesFactory = Callable[[ReplayBuffer, int, int], ReplayDataModule]
 _CollectFactory = Callable[[PixelEnv, ReplayBuffer, Metrics, int], Collect]
 _EvaluateFactory = Callable[[PixelEnv, Metrics, int], Evaluate]
-_MetricsFactory = Callable[[Clock, Callable[[], int]], Metrics]
+_MetricsFactory = Callable[[Clock, Callable[[], int], Callable[[], int]], Metrics]
+_PanelsFactory = Callable[[Metrics, ReplayBuffer, Path], Panels]
 
 
 def fit_parser(prog: str = "worldmodels fit") -> OptionParser:
@@ -66,6 +65,7 @@ def fit_parser(prog: str = "worldmodels fit") -> OptionParser:
     add("--collect", type=_CollectFactory, default=Collect)
     add("--evaluate", type=_EvaluateFactory, default=Evaluate)
     add("--metrics", type=_MetricsFactory, default=Metrics)
+    add("--panels", type=_PanelsFactory, default=Panels)
     owned: set[str | int] = {
         "logger",
         "callbacks",
@@ -108,13 +108,15 @@ def fit(arguments: Sequence[str], callbacks: Sequence[L.Callback] = ()) -> Agent
     job = _Job(run, options, parts, leads)
     if marker is not None:
         job.buffer.load_state_dict({"episodes": marker["episodes"]})
-    if leads:
-        write_text(run.config, parser.dump(options, skip_unset=True))
     plain = json.loads(parser.dump(options, format="json"))
     job.agent_options = {name: plain[name] for name in AGENT}
-    keep_freed_memory()
     try:
-        job.train(None if marker is None else run.checkpoints / marker["file"], callbacks)
+        trainer = job.trainer(callbacks)
+        # The run exists from here on: a mistake above leaves its name free.
+        if leads:
+            write_text(run.config, parser.dump(options, skip_unset=True))
+        keep_freed_memory()
+        job.train(trainer, None if marker is None else run.checkpoints / marker["file"])
     finally:
         job.buffer.store.close()
     return job.agent.eval()
@@ -152,7 +154,7 @@ class _Job:
         )
         self.module = parts.train(self.agent)
         self.clock = Clock()
-        self.metrics = parts.metrics(self.clock, lambda: self.buffer.store.steps)
+        self.metrics = parts.metrics(self.clock, self._env_steps, self._axis)
 
     @property
     def env_options(self) -> dict[str, Any]:
@@ -161,6 +163,13 @@ class _Job:
             return self.options.env.as_dict()
         spec = self.buffer.store.spec
         return {"id": spec.env, "action_repeat": spec.action_repeat, **spec.options}
+
+    def _env_steps(self) -> int:
+        return self.buffer.store.steps
+
+    def _axis(self) -> int:
+        # Recorded episodes stay as many as they are: offline, progress is counted in updates.
+        return self.module.update if self.env is None else self._env_steps()
 
     def _open_store(self) -> EpisodeStore:
         if self.env is None:
@@ -176,21 +185,26 @@ class _Job:
         """Writes the ``model/`` folder."""
         save_agent(self.run.model, self.agent, self.agent_options, self.env_options)
 
-    def train(self, checkpoint: Path | None, extra: Sequence[L.Callback]) -> None:
-        """Runs Lightning's loop: one epoch is one round."""
-        rounds = math.ceil(self.options.updates / self.options.round_updates)
-        loggers = [LOGGERS[name](self.run.path) for name in self.options.loggers]
+    def trainer(self, extra: Sequence[L.Callback]) -> L.Trainer:
+        """Lightning's loop: one epoch is one round."""
+        loggers = open_loggers(self.options.loggers, self.run.path)
         _quieten_lightning()
-        trainer = L.Trainer(
-            **self.options.trainer.as_dict(),
-            max_epochs=rounds,
-            limit_train_batches=self.batches,
-            logger=[JsonlLogger(self.run.metrics), *loggers],
-            callbacks=self._callbacks(extra),
-            default_root_dir=self.run.path,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-        )
+        try:
+            return L.Trainer(
+                **self.options.trainer.as_dict(),
+                max_epochs=math.ceil(self.options.updates / self.options.round_updates),
+                limit_train_batches=self.batches,
+                logger=[JsonlLogger(self.run.metrics), *loggers],
+                callbacks=self._callbacks(extra),
+                default_root_dir=self.run.path,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+            )
+        except MisconfigurationException as error:
+            raise ValueError(f"--trainer: {error}") from error
+
+    def train(self, trainer: L.Trainer, checkpoint: Path | None) -> None:
+        """Runs the loop, from a checkpoint where there is one."""
         self._announce(trainer)
         trainer.fit(self.module, self.data, ckpt_path=checkpoint, weights_only=True)
         if self.leads:
@@ -205,6 +219,7 @@ class _Job:
             callbacks.append(parts.evaluate(self.env, self.metrics, seed))
         callbacks += [FitPixels(self.buffer), RoundSeeds(seed)]
         callbacks += extra
+        callbacks.append(parts.panels(self.metrics, self.buffer, self.run.media))
         callbacks.append(Progress(self.metrics, self.options.updates, self.console))
         callbacks.append(
             Checkpoint(self.run, self.buffer, self.save, self.options.checkpoint_every)

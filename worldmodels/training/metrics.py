@@ -90,19 +90,24 @@ class Clock:
 class Metrics(L.Callback):
     """Averages a training step's metrics and hands them to the loggers.
 
-    Log points are every ``every`` updates; the x axis is environment steps, with ``update``
-    beside it. Everything else (``Collect``, ``Evaluate``) logs through ``write``.
+    Log points are every ``every`` updates; the x axis is environment steps (updates, where none
+    are recorded), with ``update`` beside it. Everything else (``Collect``, ``Evaluate``) logs
+    through ``write``.
 
     Args:
         clock: books the time.
         env_steps: called for the environment steps recorded so far.
+        step: called for the place on the x axis.
         every: updates between log points.
     """
 
-    def __init__(self, clock: Clock, env_steps: Callable[[], int], every: int = 50):
+    def __init__(
+        self, clock: Clock, env_steps: Callable[[], int], step: Callable[[], int], every: int = 50
+    ):
         if every < 1:
             raise ValueError(f"every={every}: log every 1 or more updates")
-        self.clock, self.env_steps, self.every = clock, env_steps, every
+        self.clock, self.every = clock, every
+        self.env_steps, self.step = env_steps, step
         self.latest: dict[str, float] = {}
         self._sums: dict[str, Tensor] = {}
         self._count = 0
@@ -139,11 +144,10 @@ class Metrics(L.Callback):
     def write(
         self, trainer: L.Trainer, module: L.LightningModule, values: dict[str, float]
     ) -> None:
-        """Sends values to every logger at the current environment step."""
+        """Sends values to every logger; of several processes, the first one writes."""
         self.latest |= values
-        step = self.env_steps()
-        for logger in trainer.loggers:
-            logger.log_metrics({"update": int(module.update), **values}, step=step)  # type: ignore[arg-type]
+        for logger in trainer.loggers if trainer.is_global_zero else ():
+            logger.log_metrics({"update": int(module.update), **values}, step=self.step())  # type: ignore[arg-type]
 
     def _flush(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if not self._count:
