@@ -10,6 +10,7 @@ _WORLDS = {
     "CliffHill": "worldmodels.envs.cliff_hill:CliffHill",
     "CartSwing": "worldmodels.envs.cart_swing:CartSwing",
     "DetourMaze": "worldmodels.envs.detour_maze:DetourMaze",
+    "ArmN": "worldmodels.envs.arm:ArmN",
     "Counting": "worldmodels.envs.counting:Counting",
 }
 

@@ -1,7 +1,7 @@
 """Many small discs at once: balls, targets, and chains of discs that make thick curves."""
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, Int, UInt8
 
 from worldmodels.envs.drawing import SIDE, Colour
 
@@ -19,20 +19,31 @@ def draw_discs(
     """
     span = np.arange(int(2 * radius + 1) + 1)
     first = np.ceil(centres - radius - 1.0).astype(np.int64)
-    columns, rows = first[:, :, 0, None] + span, first[:, :, 1, None] + span
-    across = (columns + 0.5 - centres[:, :, 0, None]) ** 2
-    down = (rows + 0.5 - centres[:, :, 1, None]) ** 2
-    distance = np.sqrt(down[:, :, :, None] + across[:, :, None, :])
-    inside_x, inside_y = ((line >= 0) & (line < SIDE) for line in (columns, rows))
-    seen = (distance < radius + 0.5) & inside_y[:, :, :, None] & inside_x[:, :, None, :]
-    frame = np.arange(len(frames))[:, None, None, None] * SIDE**2
-    pixel = (frame + (SIDE * rows)[:, :, :, None] + columns[:, :, None, :])[seen]
-    share = np.minimum(radius + 0.5 - distance[seen], 1.0)
+    cells = first[:, :, :, None] + span
+    square = ((cells + 0.5 - centres[:, :, :, None]) ** 2).astype(np.float32)
+    square[(cells < 0) | (cells >= SIDE)] = np.inf
+    square = square[:, :, 1, :, None] + square[:, :, 0, None, :]
+    seen = np.flatnonzero(square < (radius + 0.5) ** 2)
+    corner = SIDE**2 * np.arange(len(frames))[:, None] + first @ np.array([1, SIDE])
+    patch = SIDE * span[:, None] + span
+    pixel = (corner[:, :, None, None] + patch).reshape(-1)[seen]
+    share = np.minimum(radius + 0.5 - np.sqrt(square.reshape(-1)[seen]), 1.0)
     if centres.shape[1] > 1:
-        largest = np.zeros(len(frames) * SIDE**2)
+        largest = np.zeros(len(frames) * SIDE**2, dtype=np.float32)
         np.maximum.at(largest, pixel, share)
         share = largest[pixel]
-    # A pixel that several discs cover is written several times, always with the same value.
-    flat = frames.reshape(-1, 3)
-    below = flat[pixel]
-    flat[pixel] = np.rint(below + share[:, None] * (np.array(colour) - below)).astype(np.uint8)
+    _mix(frames, pixel, share, colour)
+
+
+def _mix(
+    frames: UInt8[np.ndarray, "N h w C"],
+    pixel: Int[np.ndarray, " P"],
+    share: Float32[np.ndarray, " P"],
+    colour: Colour,
+) -> None:
+    """Mixes ``colour`` into pixels, counted through all frames; equal ones have equal shares."""
+    below = frames.reshape(-1, 3).take(pixel, axis=0)
+    mixed = below + share[:, None] * (np.array(colour, dtype=np.float32) - below)
+    # Three bytes as one item: several times faster than rows of three.
+    whole = frames.reshape(-1, 3).view("V3")[:, 0]
+    whole[pixel] = np.rint(mixed).astype(np.uint8).view("V3")[:, 0]
