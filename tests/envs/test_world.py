@@ -7,13 +7,15 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 import worldmodels.envs  # noqa: F401  (registers the worlds)
+from worldmodels.envs.arm import ArmN
 from worldmodels.envs.cart_swing import CartSwing
 from worldmodels.envs.cliff_hill import CliffHill
 from worldmodels.envs.counting import Counting, CountingState
 from worldmodels.envs.detour_maze import DetourMaze
+from worldmodels.envs.gust_road import GustRoad
 from worldmodels.envs.world import WorldEnv, WorldVectorEnv
 
-WORLDS = [CliffHill(), CartSwing(), Counting(), DetourMaze()]
+WORLDS = [CliffHill(), CartSwing(), Counting(), DetourMaze(), ArmN(), GustRoad()]
 IDS = [f"worldmodels/{type(world).__name__}-v0" for world in WORLDS]
 
 
@@ -150,11 +152,11 @@ def test_seeds_fix_the_starts_and_none_goes_on():
 
 def test_a_world_with_other_constants_can_be_given():
     class NearCliff(CliffHill):
-        distance = 0.05
+        distance, reach = 0.05, 0.1
 
-    env = gymnasium.make("worldmodels/CliffHill-v0", world=NearCliff(open_share=0.0))
+    env = gymnasium.make("worldmodels/CliffHill-v0", world=NearCliff(above_share=0.0))
     _, start = env.reset(seed=0)
-    steps = int((start["edge"] - start["position"]) / 0.02) + 1
+    steps = int((start["edge"] - start["position"]) / NearCliff.speed) + 1
     infos = [env.step(np.ones(1, dtype=np.float32))[4] for _ in range(steps)]
     assert [info["fell"] for info in infos[-2:]] == [False, True]
 

@@ -1,4 +1,4 @@
-"""Climb the ridge, but not past its edge."""
+"""Climb the ridge, but not past its edge: there it breaks off."""
 
 from functools import cached_property
 from typing import NamedTuple
@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8
 
-from worldmodels.envs.drawing import SIDE, draw_capsule, fill, gradient
+from worldmodels.envs.drawing import draw_capsule, fill, gradient
 from worldmodels.envs.world import World, WorldStep
 from worldmodels.types import ActionSpace
 
-# The picture, in pixels: where x = 0 stands, the extent of x = 1, the ground beyond the cliff.
+# The picture, in pixels: where x = 0 stands, the extent of x = 1, the ground at the cliffs' foot.
 _LEFT, _WIDE = 7.0, 40.0
 _LOW, _TALL = 51.0, 38.0
 _FOOT = 58.0
@@ -18,10 +18,7 @@ _RADIUS = 3.0
 
 
 class CliffHillState(NamedTuple):
-    """Where the climber is, where its ridge ends, and whether it fell (it lies at the foot then).
-
-    ``edge`` is infinite on a hill without a cliff.
-    """
+    """Where the climber is, where its ridge breaks off, and whether it fell."""
 
     position: Float[np.ndarray, " N"]
     edge: Float[np.ndarray, " N"]
@@ -29,64 +26,71 @@ class CliffHillState(NamedTuple):
 
 
 class CliffHill(World):
-    """A climber walks a straight ridge; its height is its reward. Most ridges end in a cliff.
+    """A climber walks a straight ridge; its height is its reward. Somewhere the ridge has a gap.
 
     ``position += speed * action``, kept between 0 and 1. The reward on arrival is the height,
-    which equals the position. Past ``edge`` the climber falls: it lies at the cliff's foot for the
-    rest of the episode, with reward 0. That is no termination; the time limit truncates.
+    which equals the position. Above ``edge``, over ``gap``, there is nothing to stand on: the
+    climber falls and lies at the cliffs' foot for the rest of the episode, with reward 0. That is
+    no termination; the time limit truncates.
 
-    Every episode has its own hill: the edge is somewhere in ``edges``, or, with probability
-    ``open_share``, there is none and the ridge runs on to a wall at 1. The climber starts at least
-    ``distance`` before the edge, so that random actions practically never reach it (probability
-    below 1e-5 per episode). Random data therefore shows every height, and that higher is better,
-    but never what a cliff is.
+    Every episode has its own hill, with the edge somewhere in ``edges``. The climber starts below
+    the gap and in reach of it, or, with probability ``above_share`` and where there is room, above
+    it; but at least ``distance`` away, so that random actions practically never reach it
+    (probability below 1e-5 per episode). Random data therefore shows every height, on both sides
+    of gaps, and that higher is better, but never what a gap does.
 
     Args:
-        open_share: probability of a hill without a cliff.
+        above_share: probability of a start above a gap that leaves room there.
 
     Attributes:
         speed: distance per step under action 1.
-        edges: the last safe position of each kind of cliff; they lie on the picture's columns.
-        distance: smallest distance from the start to the edge.
+        gap: how wide it is: several steps, so that nobody jumps it.
+        edges: the last safe position below each gap; they lie on the picture's columns.
+        distance: smallest distance from the start to the gap.
+        reach: largest distance from a start below to the edge; 40 of the 50 steps.
         lowest: smallest start position.
     """
 
     action_space = ActionSpace(1, False)
     time_limit = 50
     frame_rate = 10.0
-    speed = 0.02
-    edges = np.arange(20, 37) / 40
-    distance = 0.35
+    speed = 0.0125
+    gap = 0.1
+    edges = np.arange(12, 37) / 40
+    distance = 0.225
+    reach = 0.5
     lowest = 0.05
 
-    def __init__(self, open_share: float = 0.25):
-        if not 0 <= open_share <= 1:
-            raise ValueError(f"open_share={open_share}: choose a probability, 0 to 1")
-        self.open_share = open_share
+    def __init__(self, above_share: float = 0.4):
+        if not 0 <= above_share <= 1:
+            raise ValueError(f"above_share={above_share}: choose a probability, 0 to 1")
+        self.above_share = above_share
 
     def reset(self, rng: np.random.Generator, num: int) -> CliffHillState:
-        """Draws hills, and stands somewhere below their edges."""
+        """Draws hills, and stands somewhere below or above their gaps."""
         edge = rng.choice(self.edges, num)
-        edge = np.where(rng.uniform(size=num) < self.open_share, np.inf, edge)
-        highest = np.minimum(edge - self.distance, 1.0)
-        position = rng.uniform(self.lowest, highest)
-        return CliffHillState(position, edge, np.zeros(num, dtype=bool))
+        beyond = edge + self.gap + self.distance
+        above = (rng.uniform(size=num) < self.above_share) & (beyond < 1.0)
+        low = np.where(above, beyond, np.maximum(self.lowest, edge - self.reach))
+        high = np.where(above, 1.0, edge - self.distance)
+        return CliffHillState(rng.uniform(low, high), edge, np.zeros(num, dtype=bool))
 
     def step(self, state: CliffHillState, action: Float[np.ndarray, "N A"]) -> WorldStep:
         """Walks, or goes on lying at the foot."""
         walked = state.position + self.speed * np.clip(action[:, 0], -1.0, 1.0)
         position = np.where(state.fallen, state.position, np.clip(walked, 0.0, 1.0))
-        fallen = state.fallen | (position > state.edge)
+        over = (position > state.edge) & (position < state.edge + self.gap)
+        fallen = state.fallen | over
         reward = np.where(fallen, 0.0, position)
         after = CliffHillState(position, state.edge, fallen)
         return WorldStep(after, reward, np.zeros_like(fallen))
 
     def render(self, state: CliffHillState) -> UInt8[np.ndarray, "N 64 64 3"]:
-        """The ridge with the climber on it, or flat at the cliff's foot."""
+        """The ridge with the climber on it, or flat at the foot of the cliffs."""
         frames = self._landscapes[np.searchsorted(self.edges, state.edge)]
         on_ridge = np.stack([_column(state.position), _row(state.position) - _RADIUS], axis=1)
-        foot = _column(np.minimum(state.edge, 1.0)) + 8.0
-        at_foot = np.stack([foot, np.full_like(foot, _FOOT - 2.0)], axis=1)
+        middle = _column(state.edge + self.gap / 2)
+        at_foot = np.stack([middle, np.full_like(middle, _FOOT - 2.0)], axis=1)
         centre = np.where(state.fallen[:, None], at_foot, on_ridge)
         lying = np.where(state.fallen, 3.0, 0.0)[:, None] * np.array([1.0, 0.0])
         draw_capsule(frames, centre - lying, centre + lying, _RADIUS, (110, 20, 40))
@@ -94,35 +98,44 @@ class CliffHill(World):
         return frames
 
     def info(self, state: CliffHillState) -> dict[str, Shaped[np.ndarray, " N"]]:
-        """``position`` (where it stepped past the edge, once fallen), ``edge`` and ``fell``."""
+        """``position`` (where it stepped into the gap, once fallen), ``edge`` and ``fell``."""
         return {"position": state.position, "edge": state.edge, "fell": state.fallen}
 
     def best_action(self, state: CliffHillState) -> Float[np.ndarray, "N A"]:
-        """Walks right at full speed and stops just short of the edge."""
+        """Walks up at full speed and stops just short of the edge, or on the summit."""
         # The margin absorbs the rounding of a float32 action.
-        gap = np.minimum(state.edge, 1.0) - 1e-6 - state.position
-        return np.clip(gap / self.speed, -1.0, 1.0)[:, None]
+        left = self._top(state) - 1e-6 - state.position
+        return np.clip(left / self.speed, -1.0, 1.0)[:, None]
 
     def best_return(self, state: CliffHillState) -> Float[np.ndarray, " N"]:
         """The least upper bound of the undiscounted return of a whole episode from each start."""
         steps = np.arange(1, self.time_limit + 1)
-        top = np.minimum(state.edge, 1.0)[:, None]
-        climb = np.minimum(state.position[:, None] + self.speed * steps, top)
+        climb = state.position[:, None] + self.speed * steps
+        climb = np.minimum(climb, self._top(state)[:, None])
         return np.where(state.fallen, 0.0, climb.sum(axis=1))
+
+    def _top(self, state: CliffHillState) -> Float[np.ndarray, " N"]:
+        """The highest place that can be reached on foot."""
+        return np.where(state.position <= state.edge, state.edge, 1.0)
 
     @cached_property
     def _landscapes(self) -> UInt8[np.ndarray, "E h w C"]:
-        return np.stack(
-            [_landscape(_LEFT + _WIDE * edge) for edge in self.edges] + [_landscape(float(SIDE))]
-        )
+        gaps = [(_column(edge), _column(edge + self.gap)) for edge in self.edges]
+        return np.stack([_landscape(*gap) for gap in gaps])
 
 
-def _landscape(cliff: float) -> UInt8[np.ndarray, "h w C"]:
+def _landscape(left: float, right: float) -> UInt8[np.ndarray, "h w C"]:
+    def hill(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return y > _row(np.clip((x - _LEFT) / _WIDE, 0.0, 1.0))
+
+    def gap(x: np.ndarray) -> np.ndarray:
+        return (x > left) & (x < right)
+
     def ridge(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return (x < cliff) & (y > _row(np.maximum((x - _LEFT) / _WIDE, 0.0)))
+        return hill(x, y) & ~gap(x)
 
     image = gradient((96, 164, 226), (226, 240, 248))
-    image = fill(image, lambda x, y: np.hypot(x - 55, y - 11) < 5, (255, 236, 150))
+    image = fill(image, lambda x, y: np.hypot(x - 12, y - 12) < 5, (255, 236, 150))
     image = fill(image, lambda x, y: y > 45 + 5 * np.sin(x / 6.0), (176, 204, 222))
     image = fill(image, lambda x, y: y > _FOOT, (196, 172, 128))
     image = fill(image, ridge, (128, 96, 72))
@@ -133,7 +146,7 @@ def _landscape(cliff: float) -> UInt8[np.ndarray, "h w C"]:
             lambda x, y, top=depth, low=stratum: ridge(x, y - top) & ~ridge(x, y - low),
             (112, 82, 62),
         )
-    image = fill(image, lambda x, y: ridge(x, y) & (x > cliff - 1.5), (84, 60, 46))
+    image = fill(image, lambda x, y: hill(x, y) & (y < _FOOT) & gap(x), (226, 240, 248))
     return fill(image, lambda x, y: ridge(x, y) & ~ridge(x, y - 2.5), (84, 160, 72))
 
 

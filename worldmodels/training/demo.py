@@ -85,7 +85,7 @@ def demo(arguments: Sequence[str]) -> None:
     cliffs = make_env(
         "worldmodels/CliffHill-v0",
         num_envs=EPISODES,
-        options={"world": CliffHill(open_share=0.0)},
+        options={"world": CliffHill(above_share=0.0)},
     )
     story = CliffStory(cliffs)
     agent = fit(arguments, [story])
