@@ -12,8 +12,11 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from worldmodels.agent import Agent
+from worldmodels.agent import Acting, Agent
+from worldmodels.behaviours.base import Behaviour
+from worldmodels.nn.backbones import weights_follow
 from worldmodels.options import OptionParser, explain, load_plugins
 from worldmodels.planning.base import Planner
 from worldmodels.planning.cem import CEM
@@ -22,6 +25,7 @@ from worldmodels.types import ActionSpace, ObsShape
 from worldmodels.world_model import WorldModel
 
 FORMAT = 1
+BEHAVIOUR = "behaviour."
 
 
 def build_agent(
@@ -31,6 +35,8 @@ def build_agent(
     planner: Callable[[ActionSpace], Planner] = CEM,
     controller: Callable[[Planner], MPC] = MPC,
     noise: float = 0.3,
+    behaviour: Callable[[int, ActionSpace], Behaviour] | None = None,
+    acting: Callable[[], Acting] | None = None,
 ) -> Agent:
     """An untrained agent from its parts.
 
@@ -41,8 +47,13 @@ def build_agent(
         planner: the optimiser over action sequences.
         controller: when to replan.
         noise: exploration noise while collecting.
+        behaviour: what learns inside the model, called with its feature size.
+        acting: who decides; when None, the behaviour where there is one, else the planner.
     """
-    return Agent(model(obs_shape, action_space), controller(planner(action_space)), noise)
+    world_model = model(obs_shape, action_space)
+    learned = behaviour and behaviour(world_model.dynamics.feature_dim, action_space)
+    decides = acting and acting()
+    return Agent(world_model, controller(planner(action_space)), noise, learned, decides)
 
 
 def agent_parser() -> OptionParser:
@@ -68,8 +79,7 @@ def save_agent(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.contiguous() for name, tensor in agent.world_model.state_dict().items()}
-    save_file(weights, folder / "weights.tmp")
+    save_file(_weights(agent), folder / "weights.tmp")
     (folder / "weights.tmp").replace(folder / "weights.safetensors")
     about = {
         "format": FORMAT,
@@ -122,10 +132,26 @@ def load(run: Path | str, device: torch.device | str = "cpu", **overrides: Any) 
     except ArgumentError as error:
         raise ValueError(f"cannot rebuild the agent of {run}: {explain(error)}") from error
     space = ActionSpace(**about["action_space"])
-    agent = build_agent(tuple(about["obs_shape"]), space, **parts)
-    weights = load_file(_model_folder(run) / "weights.safetensors")
-    agent.world_model.load_state_dict(weights)
+    with weights_follow():
+        agent = build_agent(tuple(about["obs_shape"]), space, **parts)
+    _load_weights(agent, load_file(_model_folder(run) / "weights.safetensors"))
     return agent.to(device).eval()
+
+
+def _weights(agent: Agent) -> dict[str, Tensor]:
+    """The world model's weights under their own names, the behaviour's under a prefix."""
+    weights = dict(agent.world_model.state_dict())
+    if agent.behaviour is not None:
+        weights |= agent.behaviour.state_dict(prefix=BEHAVIOUR)
+    return {name: tensor.contiguous() for name, tensor in weights.items()}
+
+
+def _load_weights(agent: Agent, weights: dict[str, Tensor]) -> None:
+    learned = {name: weights.pop(name) for name in list(weights) if name.startswith(BEHAVIOUR)}
+    agent.world_model.load_state_dict(weights)
+    if agent.behaviour is not None:
+        plain = {name.removeprefix(BEHAVIOUR): tensor for name, tensor in learned.items()}
+        agent.behaviour.load_state_dict(plain)
 
 
 def _model_folder(run: Path | str) -> Path:

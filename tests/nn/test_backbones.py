@@ -1,3 +1,4 @@
+import json
 import urllib.error
 
 import pytest
@@ -5,8 +6,10 @@ import torch
 from torch import nn
 from torchvision import models
 
+from worldmodels.model_folder import agent_parser, build_agent, load, save_agent
 from worldmodels.nn import backbones
 from worldmodels.nn.backbones import TorchvisionEncoder
+from worldmodels.types import ActionSpace
 
 FAMILIES = ["resnet18", "mobilenet_v3_small", "convnext_tiny"]
 
@@ -140,12 +143,46 @@ def test_bad_arguments_are_refused_in_one_line(shape, name, message):
     assert "\n" not in str(error.value)
 
 
-def test_unavailable_weights_say_where_to_put_them(monkeypatch):
-    def offline(*_, **__):
+@pytest.fixture
+def offline(monkeypatch):
+    """Every download fails."""
+
+    def refuse(*_, **__):
         raise urllib.error.URLError("no network")
 
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
+
+
+def test_a_trained_model_with_a_pretrained_backbone_loads_offline(tmp_path, offline):
+    name = "mobilenet_v3_small"
+    parser = agent_parser()
+    options = parser.parse_args(
+        [
+            "--model.encoder=worldmodels.nn.backbones.TorchvisionEncoder",
+            f"--model.encoder.name={name}", "--model.encoder.pretrained=true",
+            "--model.decoder.depth=2", "--model.dynamics.deter=8", "--model.dynamics.hidden=8",
+        ]
+    )  # fmt: skip
+    parts = parser.instantiate(options)
+    shape, space = (3, 32, 32), ActionSpace(2, False)
+    with pytest.MonkeyPatch.context() as once:
+        state = models.get_model(name).state_dict()
+        once.setattr(backbones, "_pretrained_weights", lambda name: state)
+        agent = build_agent(shape, space, **parts)
+    first = agent.world_model.encoder.body.get_parameter("features.0.0.weight")
+    assert torch.equal(first, state["features.0.0.weight"])
+    plain = json.loads(parser.dump(options, format="json"))
+    save_agent(tmp_path / "model", agent, plain, {"id": "worldmodels/CartSwing-v0"})
+    saved = agent.world_model.state_dict()
+    for key, value in load(tmp_path).world_model.state_dict().items():
+        assert torch.equal(value, saved[key]), key
+    # Only loading does without: a new model still asks for its weights.
+    with pytest.raises(FileNotFoundError, match="cannot be fetched"):
+        build_agent(shape, space, **parts)
+
+
+def test_unavailable_weights_say_where_to_put_them(offline):
     with pytest.raises(
         FileNotFoundError, match=r"put resnet18-.*\.pth .* pretrained=False"
     ) as error:

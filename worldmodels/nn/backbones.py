@@ -1,6 +1,9 @@
 """torchvision's image classifiers (ResNet, MobileNetV3, ConvNeXt, ...) as encoders."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -17,6 +20,23 @@ from worldmodels.types import ObsShape
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# Not an argument: it belongs to one moment of a network's life, not to its configuration.
+_fetches: ContextVar[bool] = ContextVar("_fetches", default=True)
+
+
+@contextmanager
+def weights_follow() -> Iterator[None]:
+    """Inside the block, pretrained networks are built without their weights.
+
+    For whoever loads a state dict right after: nothing is fetched only to be overwritten, and a
+    trained model can be loaded without a network connection.
+    """
+    token = _fetches.set(False)
+    try:
+        yield
+    finally:
+        _fetches.reset(token)
 
 
 class TorchvisionEncoder(Encoder):
@@ -110,10 +130,10 @@ def _feature_map(name: str, pretrained: bool) -> nn.Module:
         close = ", ".join(get_close_matches(name, names, n=3)) or "resnet18, mobilenet_v3_small"
         raise ValueError(f"name={name!r} is not a model of torchvision; close: {close}")
     network = models.get_model(name, weights=None)
-    if pretrained:
-        network.load_state_dict(_pretrained_weights(name))
-    else:
+    if not pretrained:
         _batch_norm_to_group_norm(network)
+    elif _fetches.get():
+        network.load_state_dict(_pretrained_weights(name))
     children = [child for child, _ in network.named_children()]
     if "avgpool" not in children[1:]:
         raise ValueError(
