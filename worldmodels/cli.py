@@ -19,6 +19,7 @@ VERBS = {
     "collect": ("worldmodels.verbs:collect", "record episodes into a data set"),
     "data": ("worldmodels.verbs:data", "inspect a data set"),
     "check": ("worldmodels.verbs:check", "check an environment, encoder, decoder or dynamics"),
+    "study": ("worldmodels.studies.verb:main", "test a claim by its rule, with statistics"),
 }
 
 
