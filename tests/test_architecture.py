@@ -20,24 +20,31 @@ ROOMS = {
     "dynamics": {"types", "nn"},
     "world_model": {"types", "nn", "dynamics"},
     "options": set(),
-    "agent": {"types", "nn", "dynamics", "world_model", "planning"},
-    "model_folder": {"types", "nn", "dynamics", "world_model", "planning", "agent", "options"},
+    "behaviours": {"types", "nn", "dynamics", "world_model", "planning"},
+    "agent": {"types", "nn", "dynamics", "world_model", "planning", "behaviours"},
+    "model_folder": {
+        "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "options",
+    },
     "evaluation": {
-        "types", "nn", "dynamics", "world_model", "planning", "agent", "envs", "replay", "viz",
-        "model_folder",
+        "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "envs",
+        "replay", "viz", "model_folder",
     },
     "training": {
-        "types", "nn", "dynamics", "world_model", "planning", "agent", "envs", "replay", "viz",
-        "model_folder", "options", "evaluation",
+        "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "envs",
+        "replay", "viz", "model_folder", "options", "evaluation",
+    },
+    "studies": {
+        "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "envs",
+        "replay", "viz", "model_folder", "options", "evaluation", "training",
     },
     "verbs": {
-        "types", "nn", "dynamics", "world_model", "planning", "agent", "envs", "replay", "viz",
-        "model_folder", "options", "evaluation", "training",
+        "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "envs",
+        "replay", "viz", "model_folder", "options", "evaluation", "training",
     },
-    "cli": {"verbs", "training"},
+    "cli": {"verbs", "training", "studies"},
     "__init__": {"model_folder", "envs"},
 }  # fmt: skip
-PURE = {"nn", "dynamics", "planning", "world_model", "types"}
+PURE = {"nn", "dynamics", "planning", "world_model", "types", "behaviours"}
 FRAMEWORKS = {"lightning", "gymnasium", "wandb", "tensorboard", "ale_py", "dm_control"}
 
 

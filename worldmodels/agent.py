@@ -1,5 +1,6 @@
-"""From a frame to an action: filter the latent, plan in it, act."""
+"""From a frame to an action: filter the latent, then plan in it or ask the policy."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -8,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
+from worldmodels.behaviours.base import Behaviour
+from worldmodels.behaviours.guidance import guided_score, proposals
 from worldmodels.planning.mpc import MPC, PlanState
 from worldmodels.types import ActionSpace, State
 from worldmodels.world_model import WorldModel
@@ -27,23 +30,165 @@ class AgentState(NamedTuple):
     step: int
 
 
+class Parts(NamedTuple):
+    """What an agent decides with; there may be no ``behaviour``."""
+
+    world_model: WorldModel
+    controller: MPC
+    behaviour: Behaviour | None
+
+    def learned(self) -> Behaviour:
+        """The behaviour.
+
+        Raises:
+            ValueError: when there is none.
+        """
+        if self.behaviour is None:
+            raise ValueError("this way of acting needs a behaviour: give --behaviour ActorCritic")
+        return self.behaviour
+
+
+class Acting(ABC):
+    """How a latent state becomes an action.
+
+    Attributes:
+        name: recorded with the episodes.
+    """
+
+    name: str
+
+    def check(self, parts: Parts) -> None:
+        """Refuses parts that this way of acting cannot use; all are fine here."""
+        return
+
+    @abstractmethod
+    def step(
+        self,
+        parts: Parts,
+        latent: State,
+        plan: PlanState,
+        is_first: Bool[Tensor, " B"],
+        explore: bool,
+    ) -> tuple[Float[Tensor, "B A"], PlanState]:
+        """The next action of every environment, and the plans in force."""
+
+
+class ByPlanner(Acting):
+    """Executes plans; a learned behaviour is not asked."""
+
+    name = "planner"
+
+    def step(
+        self,
+        parts: Parts,
+        latent: State,
+        plan: PlanState,
+        is_first: Bool[Tensor, " B"],
+        explore: bool,
+    ) -> tuple[Float[Tensor, "B A"], PlanState]:
+        """A step of model predictive control."""
+
+        def score(actions: Tensor) -> Tensor:
+            return parts.world_model.score(latent, actions)
+
+        return parts.controller.step(score, plan, is_first)
+
+
+class ByPolicy(Acting):
+    """Asks the policy: its mode, or a sample while exploring."""
+
+    name = "policy"
+
+    def check(self, parts: Parts) -> None:
+        """Refuses to act without a policy."""
+        parts.learned()
+
+    def step(
+        self,
+        parts: Parts,
+        latent: State,
+        plan: PlanState,
+        is_first: Bool[Tensor, " B"],
+        explore: bool,
+    ) -> tuple[Float[Tensor, "B A"], PlanState]:
+        """One evaluation of the policy; the plan stays as it is."""
+        policy = parts.learned().policy(parts.world_model.feature(latent))
+        return policy.sample() if explore else policy.mode(), plan
+
+
+class ByGuidedPlanner(Acting):
+    """Plans with the behaviour's value at the horizon and its policy among the candidates.
+
+    Args:
+        proposals: imagined rollouts of the policy that join the candidates of a decision.
+
+    Raises:
+        ValueError: when ``proposals`` is negative.
+
+    Reference: Lowrey et al., 2019 (POLO), for the value; Hansen et al., 2022 (TD-MPC), for both.
+    """
+
+    name = "guided planner"
+
+    def __init__(self, proposals: int = 16):
+        if proposals < 0:
+            raise ValueError(f"proposals={proposals}: choose 0 or more")
+        self.proposals = proposals
+
+    def check(self, parts: Parts) -> None:
+        """Refuses to act without a value."""
+        parts.learned()
+
+    def step(
+        self,
+        parts: Parts,
+        latent: State,
+        plan: PlanState,
+        is_first: Bool[Tensor, " B"],
+        explore: bool,
+    ) -> tuple[Float[Tensor, "B A"], PlanState]:
+        """A step of model predictive control with help."""
+        model, behaviour = parts.world_model, parts.learned()
+        score = guided_score(model, behaviour, latent)
+        if not self.proposals:
+            return parts.controller.step(score, plan, is_first)
+        horizon = parts.controller.planner.horizon
+        extra = proposals(model, behaviour, latent, horizon, self.proposals)
+        return parts.controller.step(score, plan, is_first, proposals=extra)
+
+
 class Agent(nn.Module):
-    """Acts on frames by planning inside a world model.
+    """Acts on frames inside a world model: by planning, by a learned policy, or by both.
 
     Args:
         world_model: the latent simulator.
         controller: plans and replans over ``world_model.score``.
         noise: exploration: standard deviation added to continuous actions, or the probability of
             a random choice for discrete ones.
+        behaviour: a policy and a value over the model's features.
+        acting: who decides; when None, the behaviour's policy where there is one, else the planner.
+
+    Raises:
+        ValueError: when ``noise`` is negative, or ``acting`` needs a behaviour and there is none.
     """
 
-    def __init__(self, world_model: WorldModel, controller: MPC, noise: float = 0.3):
+    def __init__(
+        self,
+        world_model: WorldModel,
+        controller: MPC,
+        noise: float = 0.3,
+        behaviour: Behaviour | None = None,
+        acting: Acting | None = None,
+    ):
         super().__init__()
         if noise < 0:
             raise ValueError(f"noise={noise}: exploration noise is 0 or more")
-        self.world_model = world_model
+        self.world_model, self.behaviour = world_model, behaviour
         self.controller = controller
         self.noise = noise
+        default = ByPlanner() if behaviour is None else ByPolicy()
+        self.acting = default if acting is None else acting
+        self.acting.check(self._parts)
 
     def initial(self, batch: int, seed: int) -> AgentState:
         """The state before the first frame, for ``batch`` environments."""
@@ -68,14 +213,14 @@ class Agent(nn.Module):
         obs, is_first = obs.to(self._device), is_first.to(self._device)
         with _noise_of(state, self._device):
             latent = self.world_model.filter(obs, state.action, is_first, state.latent)
-
-            def score(actions: Tensor) -> Tensor:
-                return self.world_model.score(latent, actions)
-
-            action, plan = self.controller.step(score, state.plan, is_first)
+            action, plan = self.acting.step(self._parts, latent, state.plan, is_first, explore)
             if explore:
                 action = explored(action, self.world_model.action_space, self.noise)
         return action, AgentState(latent, action, plan, state.seed, state.step + 1)
+
+    @property
+    def _parts(self) -> Parts:
+        return Parts(self.world_model, self.controller, self.behaviour)
 
     @property
     def _device(self) -> torch.device:

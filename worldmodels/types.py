@@ -24,7 +24,7 @@ An episode of T actions therefore has T + 1 rows. Nothing shifts by one outside 
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -93,6 +93,7 @@ Value = Callable[[Tensor], Tensor]
 """Latent features to the expected discounted return from there: ``[*batch, F] -> [*batch]``."""
 
 
+@runtime_checkable
 class Distribution(Protocol):
     """What a stochastic head returns."""
 

@@ -104,7 +104,7 @@ class Collect(L.Callback):
                 while store.steps < self.prefill:
                     self._record(trainer, module, RandomAgent(self.env.action_space), "random")
                 while store.steps < self.prefill + module.update / self.updates_per_step:
-                    self._record(trainer, module, module.agent, "planner")
+                    self._record(trainer, module, module.agent, module.agent.acting.name)
         trainer.strategy.barrier()
         store.refresh()
         self.buffer.refresh()

@@ -31,7 +31,7 @@ from worldmodels.training.panels import Panels
 from worldmodels.training.progress import Progress
 from worldmodels.training.run import RunFolder, write_text
 
-AGENT = ("model", "planner", "controller", "noise")
+AGENT = ("model", "planner", "controller", "noise", "behaviour", "acting")
 
 _BatchesFactory = Callable[[ReplayBuffer, int, int], ReplayDataModule]
 _CollectFactory = Callable[[PixelEnv, ReplayBuffer, Metrics, int], Collect]
@@ -109,7 +109,7 @@ def fit(arguments: Sequence[str], callbacks: Sequence[L.Callback] = ()) -> Agent
     if marker is not None:
         job.buffer.load_state_dict({"episodes": marker["episodes"]})
     plain = json.loads(parser.dump(options, format="json"))
-    job.agent_options = {name: plain[name] for name in AGENT}
+    job.agent_options = {name: plain[name] for name in AGENT if name in plain}
     try:
         trainer = job.trainer(callbacks)
         # The run exists from here on: a mistake above leaves its name free.

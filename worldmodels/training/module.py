@@ -1,4 +1,4 @@
-"""The Lightning module of the world model: optimiser and counters, no algorithm."""
+"""The Lightning module of an agent's learned parts: optimiser and counters, no algorithm."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from worldmodels.agent import Agent
+from worldmodels.behaviours.base import ParameterGroup
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.types import Batch, Losses
 from worldmodels.world_model import WorldModel
@@ -35,12 +36,15 @@ class Autoencoder(nn.Module):
 
 
 class WorldModelModule(L.LightningModule):
-    """Trains an agent's world model.
+    """Trains an agent's world model and, where it has one, its behaviour.
+
+    No gradient crosses between the two, so the sum of their losses and one AdamW with a group of
+    parameters for each part equal one loss and one optimiser for each part.
 
     Args:
-        agent: whose world model learns; the callbacks let it act.
-        learning_rate: of AdamW.
-        weight_decay: of AdamW.
+        agent: whose world model and behaviour learn; the callbacks let it act.
+        learning_rate: of the world model (a behaviour brings its own).
+        weight_decay: of AdamW, for every part.
         autoencoder_updates: two-stage training: for this many updates the encoder learns as an
             autoencoder, then it is frozen and the dynamics learn over its embeddings. With 0 all
             parts learn jointly.
@@ -76,8 +80,16 @@ class WorldModelModule(L.LightningModule):
         if self.autoencoder is not None and self.update < self.autoencoder_updates:
             losses = self.autoencoder.loss(batch)
         else:
-            losses, _ = self.world_model.loss(batch)
+            losses = self._joint(batch)
         return {"loss": losses.total, "metrics": losses.metrics}
+
+    def _joint(self, batch: Batch) -> Losses:
+        """The world model's loss, plus the behaviour's on the states that the model has seen."""
+        losses, posterior = self.world_model.loss(batch)
+        if self.agent.behaviour is None:
+            return losses
+        learned = self.agent.behaviour.loss(self.world_model, batch, posterior)
+        return Losses(losses.total + learned.total, losses.metrics | learned.metrics)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Freezes the encoder when stage one is over."""
@@ -89,6 +101,8 @@ class WorldModelModule(L.LightningModule):
         """Counts updates: with gradient accumulation several batches make one."""
         super().optimizer_step(*args, **kwargs)
         self.update += 1
+        if self.agent.behaviour is not None:
+            self.agent.behaviour.after_update()
 
     def configure_gradient_clipping(
         self,
@@ -96,18 +110,29 @@ class WorldModelModule(L.LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clips the norm ourselves: Lightning refuses to under bfloat16 with a fused optimiser.
+        """Clips every part's norm; Lightning refuses to under bfloat16 with a fused optimiser.
 
         Its reason (the optimiser unscales gradients) holds for float16 alone.
         """
-        if gradient_clip_val:
-            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+        for group in self._groups() if gradient_clip_val else ():
+            nn.utils.clip_grad_norm_(group.parameters, gradient_clip_val)  # type: ignore[arg-type]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW in its fused form."""
-        return torch.optim.AdamW(
-            self.parameters(), self.learning_rate, weight_decay=self.weight_decay, fused=True
-        )
+        """AdamW in its fused form, with a group for every part."""
+        groups = [
+            {"params": group.parameters, "lr": group.learning_rate} for group in self._groups()
+        ]
+        return torch.optim.AdamW(groups, weight_decay=self.weight_decay, fused=True)
+
+    def _groups(self) -> list[ParameterGroup]:
+        parts = [
+            self.world_model,
+            *([] if self.autoencoder is None else [self.autoencoder.decoder]),
+        ]
+        simulator = [parameter for part in parts for parameter in part.parameters()]
+        behaviour = self.agent.behaviour
+        learned = [] if behaviour is None else behaviour.parameter_groups()
+        return [ParameterGroup(simulator, self.learning_rate), *learned]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the counter."""

@@ -1,0 +1,147 @@
+"""Actor-critic in imagination: policy and value learn from dreams alone."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from worldmodels.behaviours.actors import make_actor
+from worldmodels.behaviours.base import Behaviour, ParameterGroup, Starts, draw_starts, frozen
+from worldmodels.behaviours.critic import Critic
+from worldmodels.behaviours.gradients import PolicyGradient, Reinforce
+from worldmodels.behaviours.returns import ReturnScale, lambda_returns, step_weights
+from worldmodels.types import ActionSpace, Batch, Distribution, Imagination, Losses, State
+from worldmodels.world_model import WorldModel
+
+
+class Dream(NamedTuple):
+    """An imagined rollout with its returns, target values and weights of the states 0..H-1."""
+
+    steps: Imagination
+    returns: Float[Tensor, "N H"]
+    value: Float[Tensor, "N H"]
+    weight: Float[Tensor, "N H"]
+
+
+class ActorCritic(Behaviour):
+    """Imagines rollouts of its own policy from replayed states and learns from their returns.
+
+    Args:
+        feature_dim: F.
+        action_space: what an action is.
+        gradient: how the actor learns: ``Reinforce`` or ``DynamicsBackprop``.
+        horizon: imagined agent steps.
+        starts: states to imagine from at every update; all of the batch when None.
+        trace: lambda of the returns.
+        entropy: weight of the policy's entropy, where returns have the range 1.
+        hidden: width of actor and critic.
+        layers: hidden layers of actor and critic.
+        actor_learning_rate: of the actor.
+        critic_learning_rate: of the critic.
+        target_rate: how fast the critic's target follows it.
+        scale_rate: how fast the scale of returns follows them.
+
+    Reference: Hafner et al., 2020 (Dreamer); 2023 (DreamerV3), section on critic and actor.
+    """
+
+    def __init__(
+        self,
+        feature_dim: int,
+        action_space: ActionSpace,
+        gradient: Callable[[], PolicyGradient] = Reinforce,
+        horizon: int = 15,
+        starts: int | None = None,
+        trace: float = 0.95,
+        entropy: float = 3e-4,
+        hidden: int = 256,
+        layers: int = 2,
+        actor_learning_rate: float = 3e-4,
+        critic_learning_rate: float = 5e-4,
+        target_rate: float = 0.02,
+        scale_rate: float = 0.01,
+    ):
+        super().__init__()
+        check_imagination(horizon, starts, trace)
+        self.gradient = gradient()
+        self.horizon, self.starts, self.trace, self.entropy = horizon, starts, trace, entropy
+        self.actor = make_actor(feature_dim, action_space, hidden, layers)
+        self.critic = Critic(feature_dim, hidden, layers, target_rate)
+        self.scale = ReturnScale(scale_rate)
+        self.learning_rates = actor_learning_rate, critic_learning_rate
+
+    def policy(self, feature: Float[Tensor, "*batch F"]) -> Distribution:
+        """The actor's distribution of actions."""
+        return self.actor(feature)
+
+    def value(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
+        """The critic's expected return under the policy."""
+        return self.critic(feature)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Actor and critic."""
+        parts = (self.actor, self.critic.head)
+        return [
+            ParameterGroup(list(part.parameters()), rate)
+            for part, rate in zip(parts, self.learning_rates, strict=True)
+        ]
+
+    def after_update(self) -> None:
+        """The critic's target follows."""
+        self.critic.follow()
+
+    def loss(self, world_model: WorldModel, batch: Batch, posterior: State) -> Losses:
+        """The actor's and the critic's loss on one dream."""
+        starts = draw_starts(batch, posterior, self.starts)
+        with frozen(world_model), torch.set_grad_enabled(self.gradient.through_dynamics):
+            dream = self.dream(world_model, starts)
+        self.scale.update(dream.returns)
+        feature = dream.steps.feature[:, :-1].detach()
+        policy = self.actor(feature)
+        scale = self.scale()
+        gained = self.gradient.loss(
+            policy, dream.steps.action, dream.returns / scale, dream.value / scale
+        )
+        entropy = policy.entropy()
+        actor = (dream.weight * (gained - self.entropy * entropy)).mean()
+        critic = (dream.weight * self.critic.loss(feature, dream.returns)).mean()
+        return Losses(actor + critic, self._metrics(actor, critic, entropy, dream))
+
+    def dream(self, world_model: WorldModel, starts: Starts) -> Dream:
+        """Imagines the policy's rollouts and what they return."""
+        steps = world_model.imagine(starts.state, self._act, self.horizon)
+        value = self.critic.target(steps.feature)
+        returns = lambda_returns(steps.reward, steps.discount, value[:, 1:], self.trace)
+        weight = step_weights(steps.discount, starts.alive)
+        return Dream(steps, returns, value[:, :-1], weight)
+
+    def _act(self, feature: Tensor) -> Tensor:
+        # Detached: an action learns from what it causes, not from bending its own observation.
+        return self.actor(feature.detach()).sample()
+
+    def _metrics(
+        self, actor: Tensor, critic: Tensor, entropy: Tensor, dream: Dream
+    ) -> dict[str, Tensor]:
+        values = {
+            "loss/actor": actor,
+            "loss/critic": critic,
+            "policy_entropy": entropy.mean(),
+            "imagined_reward": dream.steps.reward.mean(),
+            "imagined_return": dream.returns.mean(),
+            "return_scale": self.scale(),
+        }
+        return {name: value.detach() for name, value in values.items()}
+
+
+def check_imagination(horizon: int, starts: int | None, trace: float) -> None:
+    """Refuses a rollout that cannot be.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    for name, number in (("horizon", horizon), ("starts", starts)):
+        if number is not None and number < 1:
+            raise ValueError(f"{name}={number}: choose 1 or more")
+    if not 0 <= trace <= 1:
+        raise ValueError(f"trace={trace}: choose a lambda between 0 and 1")

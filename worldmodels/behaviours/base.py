@@ -1,0 +1,93 @@
+"""The behaviour's contract: a policy and a value that are learned inside the model."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from worldmodels.dynamics.base import detach_state, flatten_state, select_state
+from worldmodels.types import Batch, Distribution, Losses, State
+from worldmodels.world_model import WorldModel
+
+
+class ParameterGroup(NamedTuple):
+    """Parameters that learn at one rate, and whose gradient is clipped as one."""
+
+    parameters: list[nn.Parameter]
+    learning_rate: float
+
+
+class Behaviour(nn.Module, ABC):
+    """A policy and a value over latent features.
+
+    Subclasses take ``(feature_dim, action_space)`` as their first two arguments, everything else
+    has a default.
+    """
+
+    @abstractmethod
+    def loss(self, world_model: WorldModel, batch: Batch, posterior: State) -> Losses:
+        """The loss of every learned part.
+
+        Its gradient reaches the behaviour's own parameters alone: neither the world model's nor
+        ``posterior``.
+
+        Args:
+            world_model: where to imagine.
+            batch: the replayed sequences.
+            posterior: their latent states, leading axes B T.
+        """
+
+    @abstractmethod
+    def policy(self, feature: Float[Tensor, "*batch F"]) -> Distribution:
+        """The distribution of actions."""
+
+    @abstractmethod
+    def value(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
+        """The expected discounted return from here on."""
+
+    @abstractmethod
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Everything that an optimiser should move."""
+
+    def after_update(self) -> None:
+        """Called after every optimiser step: moving averages follow, counters count."""
+        return
+
+
+class Starts(NamedTuple):
+    """States to imagine from; ``alive`` is 0 where the task has ended, 1 elsewhere."""
+
+    state: State
+    alive: Float[Tensor, " N"]
+
+
+def draw_starts(batch: Batch, posterior: State, count: int | None) -> Starts:
+    """A random subset of a batch's states, without their history of gradients.
+
+    Args:
+        batch: the replayed sequences.
+        posterior: their latent states, leading axes B T.
+        count: how many; all when None, or when there are fewer.
+    """
+    rows = batch.is_terminal.numel()
+    chosen = torch.randperm(rows, device=batch.is_terminal.device)[:count]
+    # Detached: what is learned here must not bend the latents it is learned from.
+    state = select_state(flatten_state(detach_state(posterior)), chosen)
+    return Starts(state, (~batch.is_terminal).flatten()[chosen].float())
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Inside the block, gradients pass through ``module`` but never reach its parameters."""
+    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)

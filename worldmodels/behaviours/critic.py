@@ -1,0 +1,51 @@
+"""The critic: a two-hot value and its slowly moving target."""
+
+import copy
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from worldmodels.nn.heads import TwoHotHead
+
+
+class Critic(nn.Module):
+    """Predicts returns by classification over symlog-spaced bins.
+
+    Args:
+        feature_dim: F.
+        hidden: width of the hidden layers.
+        layers: number of hidden layers.
+        target_rate: share of the new weights in the target after every update.
+
+    Attributes:
+        head: what learns.
+        target: its moving average; returns bootstrap from it, so that they do not chase
+            themselves.
+
+    Reference: Hafner et al., 2023 (DreamerV3), section on the critic.
+    """
+
+    def __init__(self, feature_dim: int, hidden: int, layers: int, target_rate: float):
+        super().__init__()
+        if not 0 < target_rate <= 1:
+            raise ValueError(f"target_rate={target_rate}: choose a share above 0 and at most 1")
+        self.target_rate = target_rate
+        self.head = TwoHotHead(feature_dim, hidden, layers)
+        self.target = copy.deepcopy(self.head).requires_grad_(False)
+
+    def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
+        """The expected return."""
+        return self.head(feature)
+
+    def loss(
+        self, feature: Float[Tensor, "*batch F"], returns: Float[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch"]:
+        """Cross-entropy against the returns; neither features nor returns learn from it."""
+        return self.head.loss(feature.detach(), returns.detach())
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Moves the target a little towards the head."""
+        for slow, fast in zip(self.target.parameters(), self.head.parameters(), strict=True):
+            slow.lerp_(fast, self.target_rate)

@@ -1,0 +1,90 @@
+"""Returns of imagined rollouts: what they add up to, how much each step counts, their scale.
+
+Indices of a rollout of H steps, as in ``Imagination``: state k is left by action k for state
+k + 1, where ``reward[k]`` and ``discount[k]`` belong. The discount is gamma times the probability
+that the task goes on at state k + 1: a terminal state has discount 0, a time limit is not
+terminal and keeps gamma.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def lambda_returns(
+    reward: Float[Tensor, "N H"],
+    discount: Float[Tensor, "N H"],
+    value: Float[Tensor, "N H"],
+    trace: float,
+) -> Float[Tensor, "N H"]:
+    """The return from each of the states 0..H-1, a mix of n-step returns.
+
+    ``R[k] = reward[k] + discount[k] ((1 - trace) value[k] + trace R[k + 1])``, where the last
+    ``R[k + 1]`` is ``value[k]``.
+
+    Args:
+        reward: on arrival at states 1..H.
+        discount: of what comes after states 1..H.
+        value: of states 1..H.
+        trace: lambda; 0 trusts the next state's value alone, 1 only the last one's.
+
+    Reference: Hafner et al., 2023 (DreamerV3), equation 7; Sutton and Barto, 2018, equation 12.2.
+    """
+    known = reward + (1 - trace) * discount * value
+    carried, returns = value[:, -1], []
+    for k in range(reward.shape[1] - 1, -1, -1):
+        carried = known[:, k] + trace * discount[:, k] * carried
+        returns.append(carried)
+    return torch.stack(returns[::-1], 1)
+
+
+def step_weights(
+    discount: Float[Tensor, "N H"], alive: Float[Tensor, " N"]
+) -> Float[Tensor, "N H"]:
+    """How much each of the states 0..H-1 counts: the discounted chance that it is reached.
+
+    A rollout from a terminal state (``alive`` 0) describes nothing that can happen: it counts
+    nothing. The weights carry no gradient: an actor must not learn to end what is not rewarding.
+    """
+    reached = torch.cat([alive[:, None], discount[:, :-1]], 1)
+    return reached.cumprod(1).detach()
+
+
+class ReturnScale(nn.Module):
+    """The range of returns, 5th to 95th percentile, as a moving average.
+
+    Dividing by it makes one entropy weight fit every task. It is never below ``floor``, so that
+    where rewards are sparse noise is not blown up.
+
+    Args:
+        rate: of the moving average; the first returns are taken as they are.
+        floor: the least scale.
+
+    Reference: Hafner et al., 2023 (DreamerV3), equations 11 and 12.
+    """
+
+    low: Tensor
+    high: Tensor
+    started: Tensor
+
+    def __init__(self, rate: float = 0.01, floor: float = 1.0):
+        super().__init__()
+        self.rate, self.floor = rate, floor
+        # Buffers, so that a checkpoint holds them.
+        self.register_buffer("low", torch.zeros(()))
+        self.register_buffer("high", torch.zeros(()))
+        self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+
+    @torch.no_grad()
+    def update(self, returns: Float[Tensor, "N H"]) -> None:
+        """Follows the percentiles of ``returns``."""
+        ends = torch.tensor([0.05, 0.95], dtype=returns.dtype, device=returns.device)
+        low, high = returns.detach().flatten().quantile(ends).to(self.low.dtype)
+        rate = torch.where(self.started, self.rate, 1.0)
+        self.low.lerp_(low, rate)
+        self.high.lerp_(high, rate)
+        self.started.fill_(True)
+
+    def forward(self) -> Float[Tensor, ""]:
+        """The scale to divide returns and advantages by."""
+        return (self.high - self.low).clamp(min=self.floor)
