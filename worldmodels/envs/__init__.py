@@ -11,6 +11,7 @@ _WORLDS = {
     "CartSwing": "worldmodels.envs.cart_swing:CartSwing",
     "DetourMaze": "worldmodels.envs.detour_maze:DetourMaze",
     "ArmN": "worldmodels.envs.arm:ArmN",
+    "GustRoad": "worldmodels.envs.gust_road:GustRoad",
     "Counting": "worldmodels.envs.counting:Counting",
 }
 
