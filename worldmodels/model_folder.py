@@ -97,11 +97,15 @@ def read_about(run: Path | str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: when there is no model.
-        ValueError: when it was written by a newer version.
+        ValueError: when it is none of ours, or was written by a newer version.
     """
     file = _model_folder(run) / "model.json"
-    about = json.loads(file.read_text())
-    if about["format"] > FORMAT:
+    try:
+        about = json.loads(file.read_text())
+        newer = about["format"] > FORMAT
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is not a model of worldmodels ({error!r})") from error
+    if newer:
         raise ValueError(
             f"{file} has format {about['format']}, this version reads {FORMAT}: update worldmodels"
         )

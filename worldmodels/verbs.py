@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from worldmodels.agent import Agent
 from worldmodels.dynamics.check import check_dynamics
 from worldmodels.envs.base import PixelEnv
 from worldmodels.envs.check import check_env
@@ -147,7 +148,7 @@ def evaluate(arguments: Sequence[str]) -> None:
         report |= result.as_dict()
         episodes, lines = result.episodes, result.lines()
     else:
-        episodes = list(EpisodeStore(options.data))
+        episodes = list(_data_for(options.run, agent, options.data))
     errors = open_loop(
         agent.world_model, episodes, options.context, options.horizon, options.sequences
     )
@@ -183,7 +184,7 @@ def imagine(arguments: Sequence[str]) -> None:
         episode, frame_rate = played[0], env.frame_rate
         env.close()
     else:
-        store = EpisodeStore(options.data)
+        store = _data_for(options.run, agent, options.data)
         episode, frame_rate = _recorded(store, options.episode), store.spec.frame_rate
     dream = imagine_episode(
         agent.world_model,
@@ -197,6 +198,18 @@ def imagine(arguments: Sequence[str]) -> None:
     frames = dream_panels(dream, title=about["env"]["id"])
     write_video(options.out, frames, frame_rate)
     _print([f"wrote {options.out}: {len(frames)} frames at {frame_rate:g} per second"])
+
+
+def _data_for(run: Path, agent: Agent, folder: Path) -> EpisodeStore:
+    """A data set that the run's model can look at."""
+    store, model = EpisodeStore(folder), agent.world_model
+    given = (store.spec.obs_shape, store.spec.action_space)
+    if given != (model.obs_shape, model.action_space):
+        raise ValueError(
+            f"{folder} has frames {given[0]} and {given[1]}, {run} was trained on "
+            f"{model.obs_shape} and {model.action_space}: choose data of the same kind"
+        )
+    return store
 
 
 def _recorded(store: EpisodeStore, index: int) -> Episode:
