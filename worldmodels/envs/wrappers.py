@@ -69,8 +69,10 @@ class GymnasiumRows(PixelEnv):
         try:
             frame = env.render()
         except GymnasiumError as error:
-            # Mostly a missing renderer; Gymnasium's message names the package to install.
-            raise ValueError(f"{self.name} cannot render: {error}") from error
+            # Mostly a missing renderer; Gymnasium's message names the package to install, which
+            # an extra of ours brings too.
+            message = str(error).replace("gymnasium[classic-control]", "worldmodels[classic]")
+            raise ValueError(f"{self.name} cannot render: {message}") from error
         if frame is None:
             raise ValueError(f"{self.name}: render() gave None; let it return RGB arrays")
         return frame
