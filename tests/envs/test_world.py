@@ -8,14 +8,25 @@ from gymnasium.vector import AutoresetMode
 
 import worldmodels.envs  # noqa: F401  (registers the worlds)
 from worldmodels.envs.arm import ArmN
+from worldmodels.envs.baoding import BaodingPix
 from worldmodels.envs.cart_swing import CartSwing
 from worldmodels.envs.cliff_hill import CliffHill
 from worldmodels.envs.counting import Counting, CountingState
 from worldmodels.envs.detour_maze import DetourMaze
+from worldmodels.envs.glitch_box import GlitchBox
 from worldmodels.envs.gust_road import GustRoad
 from worldmodels.envs.world import WorldEnv, WorldVectorEnv
 
-WORLDS = [CliffHill(), CartSwing(), Counting(), DetourMaze(), ArmN(), GustRoad()]
+WORLDS = [
+    CliffHill(),
+    CartSwing(),
+    Counting(),
+    DetourMaze(),
+    ArmN(),
+    GustRoad(),
+    GlitchBox(),
+    BaodingPix(),
+]
 IDS = [f"worldmodels/{type(world).__name__}-v0" for world in WORLDS]
 
 

@@ -12,6 +12,8 @@ _WORLDS = {
     "DetourMaze": "worldmodels.envs.detour_maze:DetourMaze",
     "ArmN": "worldmodels.envs.arm:ArmN",
     "GustRoad": "worldmodels.envs.gust_road:GustRoad",
+    "GlitchBox": "worldmodels.envs.glitch_box:GlitchBox",
+    "BaodingPix": "worldmodels.envs.baoding:BaodingPix",
     "Counting": "worldmodels.envs.counting:Counting",
 }
 
