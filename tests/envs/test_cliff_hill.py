@@ -59,7 +59,7 @@ def test_the_gap_ends_a_tenth_above_the_edge_and_swallows_who_comes_back_too():
 def test_the_edge_itself_is_safe_and_belongs_to_the_hill():
     step = CliffHill().step(at(0.5), np.zeros((1, 1)))
     assert (step.reward[0], step.state.fallen[0]) == (0.5, False)
-    assert CliffHill().step(at(0.5, edge=0.4), np.zeros((1, 1))).state.fallen[0]
+    assert CliffHill().step(at(0.45, edge=0.4), np.zeros((1, 1))).state.fallen[0]
 
 
 def test_an_episode_is_truncated_after_exactly_50_steps_even_when_fallen():
