@@ -1,6 +1,7 @@
 """The hub: one latent simulator that observes, imagines, scores plans and decodes its dreams."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -30,6 +31,13 @@ from worldmodels.types import (
     State,
     Value,
 )
+
+
+class Followed(NamedTuple):
+    """``actions`` (N H A) and the ``states`` that they led to (leading axes N H)."""
+
+    states: State
+    actions: Float[Tensor, "N H A"]
 
 
 class WorldModel(nn.Module):
@@ -152,22 +160,25 @@ class WorldModel(nn.Module):
 
     def rollout(self, start: State, actions: Float[Tensor, "N H A"]) -> Imagination:
         """Imagines the outcome of given actions."""
-        states = self.dynamics.imagine(start, actions)
-        after = self.feature(states)
-        feature = torch.cat([self.feature(start)[:, None], after], 1)
-        return Imagination(feature, actions, self.reward(after), self._discounts(after))
+        return self._imagined(start, Followed(self.dynamics.imagine(start, actions), actions))
 
     def imagine(self, start: State, policy: Policy, horizon: int) -> Imagination:
         """Imagines ``horizon`` steps of a policy that acts on features."""
-        states, actions = [start], []
+        return self._imagined(start, self.follow(start, policy, horizon))
+
+    def follow(self, start: State, policy: Policy, horizon: int) -> Followed:
+        """Where a policy leads, as states: for who must go on from there."""
+        state, states, actions = start, [], []
         for _ in range(horizon):
-            actions.append(policy(self.feature(states[-1])))
-            states.append(self.dynamics.prior(states[-1], actions[-1]))
-        feature = self.feature(stack_states(states, 1))
-        after = feature[:, 1:]
-        return Imagination(
-            feature, torch.stack(actions, 1), self.reward(after), self._discounts(after)
-        )
+            actions.append(policy(self.feature(state)))
+            state = self.dynamics.prior(state, actions[-1])
+            states.append(state)
+        return Followed(stack_states(states, 1), torch.stack(actions, 1))
+
+    def _imagined(self, start: State, followed: Followed) -> Imagination:
+        after = self.feature(followed.states)
+        feature = torch.cat([self.feature(start)[:, None], after], 1)
+        return Imagination(feature, followed.actions, self.reward(after), self._discounts(after))
 
     def score(
         self, state: State, actions: Float[Tensor, "B N H A"], value: Value | None = None

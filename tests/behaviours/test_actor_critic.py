@@ -1,0 +1,209 @@
+from functools import partial
+
+import pytest
+import torch
+from known_worlds import aim, chain, everywhere_on_the_chain, optimal_chain_values, replayed, train
+
+from worldmodels.behaviours import ActorCritic, DynamicsBackprop, Reinforce
+from worldmodels.behaviours.base import draw_starts
+from worldmodels.dynamics import CategoricalRSSM, GaussianRSSM
+from worldmodels.nn.decoders import ConvDecoder
+from worldmodels.nn.distributions import OneHotStraightThrough
+from worldmodels.nn.encoders import ConvEncoder
+from worldmodels.types import ActionSpace, Batch
+from worldmodels.world_model import WorldModel
+
+SHAPE = (3, 16, 16)
+QUICK = {"hidden": 32, "layers": 1, "actor_learning_rate": 1e-2, "critic_learning_rate": 1e-2}
+LATENTS = [
+    partial(GaussianRSSM, stoch=4, deter=8, hidden=8),
+    partial(CategoricalRSSM, stack=2, classes=4, deter=8, hidden=8),
+]
+
+
+def pixel_model(space, dynamics):
+    torch.manual_seed(0)
+    encoder, decoder = partial(ConvEncoder, depth=2), partial(ConvDecoder, depth=2)
+    model = WorldModel(SHAPE, space, encoder=encoder, decoder=decoder, dynamics=dynamics)
+    for parameter in model.parameters():
+        # Heads start at zero, and a zero passes no gradient that could leak.
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return model
+
+
+def pixels(space, rows=3, steps=4, ended=False):
+    generator = torch.Generator().manual_seed(0)
+    first = torch.zeros(rows, steps, dtype=torch.bool)
+    first[:, 0] = True
+    return Batch(
+        torch.randint(0, 256, (rows, steps, *SHAPE), generator=generator).to(torch.uint8),
+        torch.zeros(rows, steps, space.dim),
+        torch.rand(rows, steps, generator=generator),
+        first,
+        torch.full((rows, steps), ended),
+    )
+
+
+def learner(model, space, gradient, **options):
+    torch.manual_seed(1)
+    options = {"horizon": 4, "hidden": 8, "layers": 1, "entropy": 0.1} | options
+    learner = ActorCritic(model.dynamics.feature_dim, space, gradient, **options)
+    for parameter in learner.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return learner
+
+
+def gradients(module):
+    return [None if p.grad is None else p.grad.clone() for p in module.parameters()]
+
+
+SPACES = [ActionSpace(2, False), ActionSpace(3, True)]
+
+
+@pytest.mark.parametrize("dynamics", LATENTS, ids=["gaussian", "categorical"])
+@pytest.mark.parametrize("space", SPACES, ids=["continuous", "discrete"])
+@pytest.mark.parametrize("gradient", [Reinforce, DynamicsBackprop])
+def test_no_gradient_crosses_between_world_model_and_behaviour(gradient, space, dynamics):
+    model, batch = pixel_model(space, dynamics), pixels(space)
+    behaviour = learner(model, space, gradient)
+    torch.manual_seed(2)
+    model.loss(batch)[0].total.backward()
+    alone = gradients(model)
+    assert all(grad is None for grad in gradients(behaviour))
+    model.zero_grad()
+    torch.manual_seed(2)
+    losses, posterior = model.loss(batch)
+    # Together with the behaviour, every gradient of the model is bit for bit what it was.
+    (losses.total + behaviour.loss(model, batch, posterior).total).backward()
+    for ours, reference in zip(gradients(model), alone):
+        assert torch.equal(ours, reference)
+    for part in (behaviour.actor, behaviour.critic.head):
+        assert all(grad.abs().sum() > 0 for grad in gradients(part))
+    assert all(grad is None for grad in gradients(behaviour.critic.target))
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_a_frozen_part_of_the_model_stays_frozen():
+    space = SPACES[0]
+    model, batch = pixel_model(space, LATENTS[0]), pixels(space)
+    model.encoder.requires_grad_(False)
+    posterior = model.loss(batch)[1]
+    learner(model, space, DynamicsBackprop).loss(model, batch, posterior)
+    assert not any(p.requires_grad for p in model.encoder.parameters())
+    assert all(p.requires_grad for p in model.dynamics.parameters())
+
+
+@pytest.mark.parametrize("gradient", [Reinforce, DynamicsBackprop])
+def test_imagination_that_starts_at_terminal_states_yields_nothing(gradient):
+    space = SPACES[1]
+    model, batch = pixel_model(space, LATENTS[0]), pixels(space, ended=True)
+    behaviour = learner(model, space, gradient)
+    losses = behaviour.loss(model, batch, model.loss(batch)[1])
+    losses.total.backward()
+    assert losses.total == 0
+    assert all(grad.abs().sum() == 0 for grad in gradients(behaviour.actor))
+    assert all(grad.abs().sum() == 0 for grad in gradients(behaviour.critic.head))
+
+
+def test_starts_are_a_random_subset_without_repetition():
+    features = torch.eye(6)
+    batch, posterior = replayed(features, terminal=features[:, -1].bool())
+    torch.manual_seed(0)
+    draws = [draw_starts(batch, posterior, 4) for _ in range(50)]
+    seen = torch.stack([draw.state.onehot.sum(0) for draw in draws])
+    assert (seen.sum(1) == 4).all()
+    assert seen.max() == 1
+    assert (seen.sum(0) > 20).all()
+    for draw in draws:
+        assert torch.equal(draw.alive, 1 - draw.state.onehot[:, -1])
+    assert len(draw_starts(batch, posterior, None).alive) == 6
+
+
+def test_reinforce_weighs_log_probabilities_by_the_advantage():
+    logits = torch.tensor([[[0.3, -0.2], [0.1, 0.5]]], requires_grad=True)
+    action = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    returns, baseline = torch.tensor([[3.0, 1.0]]), torch.tensor([[1.0, 2.0]])
+    loss = Reinforce().loss(OneHotStraightThrough(logits), action, returns, baseline)
+    chosen = logits.log_softmax(-1)[0, [0, 1], [0, 1]]
+    torch.testing.assert_close(loss[0], -torch.tensor([2.0, -1.0]) * chosen)
+
+
+def test_the_losses_of_a_dream_by_hand():
+    model = chain(discount=0.8)
+    behaviour = ActorCritic(6, model.action_space, horizon=2, entropy=0.5, trace=0.9, **QUICK)
+    torch.manual_seed(0)
+    # Place 4, next to the end: right pays 1 and ends, left leads to 3.
+    batch, posterior = replayed(torch.eye(6)[[4]])
+    dream = behaviour.dream(model, draw_starts(batch, posterior, None))
+    places = dream.steps.feature[0].argmax(-1).tolist()
+    went_right = places[1] == 5
+    # The critic starts at 0 everywhere, so only rewards count.
+    later = dream.steps.reward[0, 1].item()
+    first = 1.0 if went_right else 0.9 * 0.8 * later
+    torch.testing.assert_close(dream.returns[0], torch.tensor([first, later]))
+    assert dream.weight[0].tolist() == pytest.approx([1, 0 if went_right else 0.8])
+    torch.manual_seed(0)
+    losses = behaviour.loss(model, batch, posterior)
+    # An untrained policy has probability 1/2 and entropy ln 2, the critic 255 equal bins.
+    ln2, weight = 0.6931472, dream.weight[0].tolist()
+    actor = sum(w * (r * ln2 - 0.5 * ln2) for w, r in zip(weight, [first, later])) / 2
+    assert losses.metrics["loss/actor"].item() == pytest.approx(actor, rel=1e-4)
+    critic = sum(weight) / 2 * torch.tensor(255.0).log().item()
+    assert losses.metrics["loss/critic"].item() == pytest.approx(critic, rel=1e-4)
+
+
+def test_the_target_moves_by_its_rate():
+    behaviour = ActorCritic(6, SPACES[1], target_rate=0.25, **QUICK)
+    before = [p.clone() for p in behaviour.critic.target.parameters()]
+    for parameter in behaviour.critic.head.parameters():
+        parameter.data += 1
+    behaviour.after_update()
+    for old, new in zip(before, behaviour.critic.target.parameters()):
+        torch.testing.assert_close(new, old + 0.25)
+
+
+def test_the_value_on_the_chain_is_the_optimal_one():
+    torch.manual_seed(0)
+    model = chain(discount=0.8)
+    behaviour = ActorCritic(
+        6, model.action_space, Reinforce, horizon=5, entropy=1e-3, target_rate=0.2, **QUICK
+    )
+    train(behaviour, model, *everywhere_on_the_chain(), updates=200)
+    places = torch.eye(6)[:5]
+    expected = optimal_chain_values(0.8)[:5]
+    # From the left end, going right earns 0.8^4 = 0.41 and staying there 0.1 / 0.2 = 0.5.
+    torch.testing.assert_close(expected, torch.tensor([0.5, 0.512, 0.64, 0.8, 1.0]))
+    value = behaviour.value(places)
+    assert ((value - expected).abs() <= 0.05 * expected).all(), value
+    chosen = behaviour.policy(places).mode().argmax(-1).tolist()
+    assert chosen[0] == 0
+    assert chosen[2:] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("gradient", [Reinforce, DynamicsBackprop])
+def test_a_continuous_policy_finds_the_best_action_and_its_value(gradient):
+    torch.manual_seed(0)
+    model = aim(discount=0.8)
+    behaviour = ActorCritic(
+        2, model.action_space, gradient, horizon=5, entropy=1e-3, target_rate=0.2, **QUICK
+    )
+    batch, posterior = replayed(torch.rand(24, 2))
+    train(behaviour, model, batch, posterior, updates=200)
+    features = torch.rand(24, 2)
+    assert (behaviour.policy(features).mode() - 0.5).abs().max() < 0.1
+    # 1 at every step for ever: 1 / (1 - 0.8).
+    assert (behaviour.value(features) - 5).abs().max() < 0.25
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"horizon": 0}, "horizon=0: choose 1 or more"),
+        ({"starts": 0}, "starts=0: choose 1 or more"),
+        ({"trace": 1.5}, "trace=1.5: choose a lambda between 0 and 1"),
+        ({"target_rate": 0.0}, "target_rate=0.0: choose a share above 0 and at most 1"),
+    ],
+)
+def test_a_rollout_that_cannot_be_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        ActorCritic(4, SPACES[0], **options)

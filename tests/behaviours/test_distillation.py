@@ -1,0 +1,152 @@
+from functools import partial
+
+import pytest
+import torch
+from known_worlds import aim, chain, everywhere_on_the_chain, optimal_chain_values, replayed, train
+
+from worldmodels.behaviours import Distillation
+from worldmodels.behaviours.guidance import guided_score, proposals
+from worldmodels.behaviours.labels import LabelMemory, Labels
+from worldmodels.planning import RandomShooting
+from worldmodels.planning.base import Plan, Planner
+from worldmodels.types import ActionSpace
+
+CHOICES = ActionSpace(2, True)
+QUICK = {"hidden": 32, "layers": 1, "actor_learning_rate": 1e-2, "critic_learning_rate": 1e-2}
+
+
+class Exhaustive(Planner):
+    """Tries every plan: with the value at its horizon this is exact H-step lookahead."""
+
+    def __init__(self, action_space, horizon=2):
+        super().__init__(action_space, horizon, 1000)
+        self.asked = 0
+
+    def plan(self, score, init, generator=None, proposals=None):
+        self.asked += 1
+        codes = torch.arange(2**self.horizon)[:, None] >> torch.arange(self.horizon) & 1
+        plans = torch.eye(2)[codes].expand(len(init), -1, -1, -1)
+        values, index = score(plans).max(1)
+        actions = plans[torch.arange(len(init)), index]
+        return Plan(actions, actions, values, len(codes), plans[:, :0])
+
+
+def student(**options):
+    return Distillation(6, CHOICES, Exhaustive, horizon=5, **QUICK, **options)
+
+
+def test_the_student_gets_the_optimal_policy_and_value_from_a_teacher_that_looks_two_steps_ahead():
+    torch.manual_seed(0)
+    model, behaviour = chain(discount=0.8), student(teacher_every=2, target_rate=0.2)
+    train(behaviour, model, *everywhere_on_the_chain(), updates=250)
+    places, expected = torch.eye(6)[:5], optimal_chain_values(0.8)[:5]
+    value = behaviour.value(places)
+    assert ((value - expected).abs() <= 0.05 * expected).all(), value
+    chosen = behaviour.policy(places).mode().argmax(-1).tolist()
+    assert chosen[0] == 0
+    assert chosen[2:] == [1, 1, 1]
+
+
+def test_the_teacher_decides_with_the_value_at_its_horizon():
+    model, behaviour = chain(discount=0.8), student()
+    behaviour.value = lambda feature: 10 * feature[..., 3]
+    state = replayed(torch.eye(6)[[2]])[1]._replace(onehot=torch.eye(6)[[2]])
+    score = guided_score(model, behaviour, state)
+    plans = torch.eye(2)[torch.tensor([[[1], [0]]])]
+    # To the right lies place 3, which is worth 10.
+    torch.testing.assert_close(score(plans), torch.tensor([[8.0, 0.0]]))
+
+
+def test_proposals_are_the_policys_own_rollouts():
+    model, behaviour = chain(), student()
+    behaviour.actor.net.output.bias.data = torch.tensor([-50.0, 50.0])
+    behaviour.actor.unimix = 0.0
+    start = replayed(torch.eye(6)[[0, 3]])[1]._replace(onehot=torch.eye(6)[[0, 3]])
+    plans = proposals(model, behaviour, start, horizon=3, count=4)
+    assert torch.equal(plans, torch.eye(2)[1].expand(2, 4, 3, 2))
+
+
+def test_lessons_are_half_replayed_and_half_where_the_student_went():
+    model, behaviour = chain(), student(lessons=8)
+    behaviour.actor.net.output.bias.data = torch.tensor([-50.0, 50.0])
+    behaviour.actor.unimix = 0.0
+    torch.manual_seed(0)
+    starts = replayed(torch.eye(6)[[0] * 8])[1]._replace(onehot=torch.eye(6)[[0] * 8])
+    labels = behaviour.teach(model, starts)
+    assert labels.feature[:4].argmax(-1).tolist() == [0] * 4
+    # The student only ever goes right, one to five steps.
+    visited = labels.feature[4:].argmax(-1).tolist()
+    assert min(visited) >= 1
+    assert len(set(visited)) > 1
+    # From 3 and 4 two steps see the end; untrained, from further left only the 0.1 at place 0.
+    places = labels.feature.argmax(-1).tolist()
+    for place, action in zip(places, labels.action.argmax(-1).tolist()):
+        assert action == {0: 0, 1: 0, 3: 1, 4: 1}.get(place, action)
+
+
+def test_the_teacher_is_asked_at_every_kth_update():
+    torch.manual_seed(0)
+    model, behaviour = chain(), student(teacher_every=3)
+    train(behaviour, model, *everywhere_on_the_chain(), updates=7)
+    assert behaviour.teacher.asked == 3
+    assert behaviour.memory.written == 3 * 16
+
+
+def test_memory_keeps_the_newest_labels():
+    memory = LabelMemory(1, 1, capacity=4)
+    for first in (0, 3):
+        numbers = torch.arange(first, first + 3.0)[:, None]
+        memory.add(Labels(numbers, -numbers))
+    torch.manual_seed(0)
+    drawn = memory.draw(200)
+    assert sorted(drawn.feature.unique().tolist()) == [2, 3, 4, 5]
+    assert torch.equal(drawn.action, -drawn.feature)
+
+
+def test_memory_draws_nothing_that_was_not_written():
+    memory = LabelMemory(1, 1, capacity=100)
+    memory.add(Labels(torch.full((3, 1), 7.0), torch.ones(3, 1)))
+    assert memory.draw(50).feature.unique().tolist() == [7]
+
+
+def test_a_continuous_student_copies_its_teacher_and_knows_the_value():
+    torch.manual_seed(0)
+    model, teacher = aim(discount=0.8), partial(RandomShooting, horizon=2, candidates=200)
+    behaviour = Distillation(
+        2, model.action_space, teacher, teacher_every=2, horizon=5, target_rate=0.2, **QUICK
+    )
+    train(behaviour, model, *replayed(torch.rand(24, 2)), updates=200)
+    features = torch.rand(24, 2)
+    assert (behaviour.policy(features).mode() - 0.5).abs().mean() < 0.1
+    assert (behaviour.value(features) - 5).abs().max() < 0.25
+
+
+def test_actions_at_the_bounds_can_be_imitated():
+    behaviour = Distillation(2, ActionSpace(1, False), **QUICK)
+    loss = behaviour.actor.imitation_loss(torch.rand(3, 2), torch.tensor([[1.0], [-1.0], [0.99]]))
+    # Beyond tanh(2) = 0.964 nothing is asked for: a normal at 2, with the std of a new actor.
+    std = torch.tensor(2.0).log() + 0.1
+    density = torch.distributions.Normal(0.0, std).log_prob(torch.tensor(2.0))
+    expected = -(density - torch.log(1 - torch.tensor(2.0).tanh() ** 2))
+    torch.testing.assert_close(loss, expected.expand(3), rtol=1e-4, atol=0)
+
+
+def test_no_gradient_leaves_the_student():
+    torch.manual_seed(0)
+    model, behaviour = chain(), student()
+    batch, posterior = everywhere_on_the_chain()
+    posterior = posterior._replace(onehot=posterior.onehot.requires_grad_())
+    behaviour.loss(model, batch, posterior).total.backward()
+    assert posterior.onehot.grad is None
+    assert all(p.grad is None for p in model.parameters())
+    assert all(p.grad is not None for p in behaviour.actor.parameters())
+
+
+def test_numbers_that_cannot_be_are_refused():
+    for options, message in [
+        ({"teacher_every": 0}, "teacher_every=0: choose 1 or more"),
+        ({"lessons": 1}, "lessons=1: choose 2 or more"),
+        ({"memory": 8}, "memory=8: choose 16 or more"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            student(**options)

@@ -1,0 +1,101 @@
+import pytest
+import torch
+
+from worldmodels.behaviours.returns import ReturnScale, lambda_returns, step_weights
+
+
+def rollouts(seed=0):
+    torch.manual_seed(seed)
+    reward, value = torch.randn(5, 7).double(), torch.randn(5, 7).double()
+    return reward, torch.rand(5, 7).double(), value
+
+
+def mixed_by_hand(reward, discount, value, trace):
+    """The definition: n-step returns weighted by (1 - trace) trace^(n - 1), last by the rest."""
+    steps, total = len(reward), 0.0
+    for n in range(1, steps + 1):
+        ahead, reached = 0.0, 1.0
+        for k in range(n):
+            ahead += reached * reward[k]
+            reached *= discount[k]
+        ahead += reached * value[n - 1]
+        share = trace ** (n - 1) * (1 if n == steps else 1 - trace)
+        total += share * ahead
+    return total
+
+
+@pytest.mark.parametrize("trace", [0.0, 0.3, 0.95, 1.0])
+def test_lambda_returns_are_the_mix_of_all_n_step_returns(trace):
+    reward, discount, value = rollouts()
+    returns = lambda_returns(reward, discount, value, trace)
+    for row in range(5):
+        for k in range(7):
+            rest = (reward[row, k:], discount[row, k:], value[row, k:])
+            expected = mixed_by_hand(*(part.tolist() for part in rest), trace)
+            assert returns[row, k].item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_two_steps_by_hand():
+    reward, discount = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.9, 0.5]])
+    returns = lambda_returns(reward, discount, torch.tensor([[10.0, 20.0]]), 0.5)
+    # Last: 2 + 0.5 * 20 = 12. First: 1 + 0.9 (0.5 * 10 + 0.5 * 12) = 10.9.
+    torch.testing.assert_close(returns, torch.tensor([[10.9, 12.0]]))
+
+
+def test_after_a_terminal_state_nothing_counts_but_after_a_time_limit_the_value_does():
+    reward, value = torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[7.0, 7.0, 7.0]])
+    ended = lambda_returns(reward, torch.tensor([[0.9, 0.0, 0.9]]), value, 0.95)
+    torch.testing.assert_close(ended[0, :2], torch.tensor([1 + 0.9 * (0.05 * 7 + 0.95 * 2), 2.0]))
+    # A rollout that is merely cut off keeps its discount, so the last value counts.
+    cut = lambda_returns(reward[:, :1], torch.tensor([[0.9]]), value[:, :1], 0.95)
+    torch.testing.assert_close(cut, torch.tensor([[1 + 0.9 * 7]]))
+
+
+def test_steps_count_by_the_discounted_chance_to_be_reached():
+    discount = torch.tensor([[0.9, 0.45, 0.9], [0.9, 0.0, 0.9]], requires_grad=True)
+    weight = step_weights(discount, torch.tensor([1.0, 1.0]))
+    torch.testing.assert_close(weight, torch.tensor([[1, 0.9, 0.405], [1, 0.9, 0]]))
+    assert not weight.requires_grad
+
+
+def test_a_rollout_from_a_terminal_state_counts_nothing():
+    weight = step_weights(torch.full((2, 3), 0.9), torch.tensor([0.0, 1.0]))
+    assert weight[0].tolist() == [0, 0, 0]
+    assert weight[1, 0] == 1
+
+
+def percentile(numbers, share):
+    """Linear interpolation between the two nearest of the sorted numbers."""
+    ranked = sorted(numbers)
+    place = share * (len(ranked) - 1)
+    low = int(place)
+    high = min(low + 1, len(ranked) - 1)
+    return ranked[low] + (place - low) * (ranked[high] - ranked[low])
+
+
+def test_the_scale_follows_the_5th_to_95th_percentile():
+    torch.manual_seed(0)
+    scale, low, high = ReturnScale(rate=0.25).double(), None, None
+    for _ in range(4):
+        returns = 10 * torch.randn(6, 5).double()
+        scale.update(returns)
+        ends = [percentile(returns.flatten().tolist(), share) for share in (0.05, 0.95)]
+        low = ends[0] if low is None else 0.75 * low + 0.25 * ends[0]
+        high = ends[1] if high is None else 0.75 * high + 0.25 * ends[1]
+        assert scale().item() == pytest.approx(high - low, rel=1e-6)
+
+
+def test_small_returns_are_not_blown_up():
+    scale = ReturnScale()
+    scale.update(torch.tensor([[0.0, 0.01]]))
+    assert scale() == 1
+
+
+def test_the_scale_is_part_of_the_state():
+    scale, again = ReturnScale(0.5), ReturnScale(0.5)
+    scale.update(torch.tensor([[0.0, 100.0]]))
+    again.load_state_dict(scale.state_dict())
+    for each in (scale, again):
+        each.update(torch.tensor([[0.0, 10.0]]))
+    # 90 of the first, 9 of the second: both remembered that the first had been seen.
+    assert again() == scale() == pytest.approx(49.5)

@@ -1,0 +1,157 @@
+"""Distillation with terminal values: a planner teaches a policy that helps the planner."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from worldmodels.behaviours.actor_critic import check_imagination
+from worldmodels.behaviours.actors import make_actor
+from worldmodels.behaviours.base import Behaviour, ParameterGroup, Starts, draw_starts
+from worldmodels.behaviours.critic import Critic
+from worldmodels.behaviours.guidance import guided_score, proposals
+from worldmodels.behaviours.labels import LabelMemory, Labels
+from worldmodels.behaviours.returns import lambda_returns, step_weights
+from worldmodels.dynamics.base import map_state, select_state
+from worldmodels.planning.base import Planner
+from worldmodels.planning.cem import CEM
+from worldmodels.types import ActionSpace, Batch, Distribution, Losses, State
+from worldmodels.world_model import WorldModel
+
+
+class Distillation(Behaviour):
+    """A student learns what a planner would do where the student goes.
+
+    At every ``teacher_every``-th update the planner, helped by the student's proposals and with
+    the student's value at its horizon, decides in some replayed states and in some states that
+    the student visits in imagination (DAgger). The student learns these decisions, its value
+    learns what the student earns, and so the next teacher looks further.
+
+    Args:
+        feature_dim: F.
+        action_space: what an action is.
+        teacher: the planner, called with the action space.
+        teacher_every: k, updates between two lessons.
+        lessons: states that the teacher decides in, half of them replayed, half imagined.
+        proposals: the student's rollouts among the teacher's candidates.
+        memory: labels kept; the student learns from ``starts`` of them at every update.
+        horizon: imagined agent steps, for the value and the visited states.
+        starts: states to imagine from at every update; all of the batch when None.
+        trace: lambda of the returns.
+        hidden: width of actor and critic.
+        layers: hidden layers of actor and critic.
+        actor_learning_rate: of the student.
+        critic_learning_rate: of its value.
+        target_rate: how fast the critic's target follows it.
+
+    Reference: Ross, Gordon and Bagnell, 2011 (DAgger); Anthony, Tian and Barber, 2017 (expert
+    iteration); Lowrey et al., 2019 (POLO).
+    """
+
+    updates: Tensor
+
+    def __init__(
+        self,
+        feature_dim: int,
+        action_space: ActionSpace,
+        teacher: Callable[[ActionSpace], Planner] = CEM,
+        teacher_every: int = 5,
+        lessons: int = 16,
+        proposals: int = 16,
+        memory: int = 2048,
+        horizon: int = 15,
+        starts: int | None = 64,
+        trace: float = 0.95,
+        hidden: int = 256,
+        layers: int = 2,
+        actor_learning_rate: float = 3e-4,
+        critic_learning_rate: float = 5e-4,
+        target_rate: float = 0.02,
+    ):
+        super().__init__()
+        check_imagination(horizon, starts, trace)
+        _check_lessons(teacher_every, lessons, proposals, memory)
+        self.teacher = teacher(action_space)
+        self.teacher_every, self.lessons, self.proposals = teacher_every, lessons, proposals
+        self.horizon, self.starts, self.trace = horizon, starts, trace
+        self.actor = make_actor(feature_dim, action_space, hidden, layers)
+        self.critic = Critic(feature_dim, hidden, layers, target_rate)
+        self.memory = LabelMemory(feature_dim, action_space.dim, memory)
+        self.learning_rates = actor_learning_rate, critic_learning_rate
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    def policy(self, feature: Float[Tensor, "*batch F"]) -> Distribution:
+        """The student's distribution of actions."""
+        return self.actor(feature)
+
+    def value(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
+        """The expected return of the student."""
+        return self.critic(feature)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Student and value."""
+        parts = (self.actor, self.critic.head)
+        return [
+            ParameterGroup(list(part.parameters()), rate)
+            for part, rate in zip(parts, self.learning_rates, strict=True)
+        ]
+
+    def after_update(self) -> None:
+        """The critic's target follows; lessons are counted."""
+        self.critic.follow()
+        self.updates += 1
+
+    def loss(self, world_model: WorldModel, batch: Batch, posterior: State) -> Losses:
+        """Imitation of the newest labels, and the value of what the student does."""
+        starts = draw_starts(batch, posterior, self.starts)
+        # Nothing here learns through the model: the teacher's answers are data.
+        with torch.no_grad():
+            if self.updates % self.teacher_every == 0:
+                self.memory.add(self.teach(world_model, starts.state))
+        labels = self.memory.draw(len(starts.alive))
+        imitation = self.actor.imitation_loss(labels.feature, labels.action).mean()
+        critic = self._critic_loss(world_model, starts)
+        entropy = self.actor(labels.feature).entropy()
+        metrics = {"loss/imitation": imitation, "loss/critic": critic}
+        metrics["policy_entropy"] = entropy.mean()
+        return Losses(imitation + critic, {name: v.detach() for name, v in metrics.items()})
+
+    def teach(self, world_model: WorldModel, starts: State) -> Labels:
+        """What the teacher does in some of the states, and in some that the student visits."""
+        state = self._classroom(world_model, starts)
+        rows = len(state[0])
+        horizon = self.teacher.horizon
+        extra = proposals(world_model, self, state, horizon, self.proposals)
+        init = self.teacher.initial(rows).to(extra)
+        plan = self.teacher.plan(guided_score(world_model, self, state), init, proposals=extra)
+        return Labels(world_model.feature(state), plan.actions[:, 0])
+
+    def _classroom(self, world_model: WorldModel, starts: State) -> State:
+        """Half replayed states, half states reached by the student from them."""
+        replayed = select_state(starts, slice(self.lessons - self.lessons // 2))
+        source = select_state(starts, slice(self.lessons // 2))
+        visited = world_model.follow(source, self._act, self.horizon).states
+        depth = torch.randint(self.horizon, (len(visited[0]),), device=visited[0].device)
+        rows = torch.arange(len(depth), device=depth.device)
+        reached = select_state(visited, (rows, depth))
+        return map_state(lambda *halves: torch.cat(halves), replayed, reached)
+
+    def _critic_loss(self, world_model: WorldModel, starts: Starts) -> Tensor:
+        with torch.no_grad():
+            dream = world_model.imagine(starts.state, self._act, self.horizon)
+            value = self.critic.target(dream.feature[:, 1:])
+            returns = lambda_returns(dream.reward, dream.discount, value, self.trace)
+            weight = step_weights(dream.discount, starts.alive)
+        return (weight * self.critic.loss(dream.feature[:, :-1], returns)).mean()
+
+    def _act(self, feature: Tensor) -> Tensor:
+        return self.actor(feature).sample()
+
+
+def _check_lessons(teacher_every: int, lessons: int, proposals: int, memory: int) -> None:
+    lowest = {"teacher_every": (teacher_every, 1), "lessons": (lessons, 2)}
+    lowest |= {"proposals": (proposals, 1), "memory": (memory, lessons)}
+    for name, (number, least) in lowest.items():
+        if number < least:
+            raise ValueError(f"{name}={number}: choose {least} or more")

@@ -1,0 +1,54 @@
+"""The teacher's newest answers, kept so that a student can learn from each more than once."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Labels(NamedTuple):
+    """Features and what the teacher did there."""
+
+    feature: Float[Tensor, "N F"]
+    action: Float[Tensor, "N A"]
+
+
+class LabelMemory(nn.Module):
+    """A ring of labels: the newest replace the oldest, whose latents the model has outgrown.
+
+    Its buffers belong to the checkpoint, so that a resumed run draws the same labels.
+
+    Args:
+        feature_dim: F.
+        action_dim: A.
+        capacity: labels kept.
+    """
+
+    feature: Tensor
+    action: Tensor
+    written: Tensor
+
+    def __init__(self, feature_dim: int, action_dim: int, capacity: int):
+        super().__init__()
+        self.capacity = capacity
+        self.register_buffer("feature", torch.zeros(capacity, feature_dim))
+        self.register_buffer("action", torch.zeros(capacity, action_dim))
+        self.register_buffer("written", torch.zeros((), dtype=torch.int64))
+
+    def add(self, labels: Labels) -> None:
+        """Writes labels over the oldest ones."""
+        count = len(labels.feature)
+        order = torch.arange(count, device=self.written.device)
+        slots = (self.written + order) % self.capacity
+        self.feature[slots] = labels.feature
+        self.action[slots] = labels.action
+        self.written += count
+
+    def draw(self, count: int) -> Labels:
+        """A random minibatch with replacement."""
+        # Scaled uniform numbers rather than randint: the bound stays on the device.
+        held = self.written.clamp(max=self.capacity)
+        drawn = torch.rand(count, device=self.written.device) * held
+        slots = drawn.long().clamp(max=self.capacity - 1)
+        return Labels(self.feature[slots], self.action[slots])
