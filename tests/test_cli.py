@@ -201,6 +201,13 @@ def test_a_run_is_neither_overwritten_nor_resumed_from_nothing(do, counted):
         "worldmodels fit: run runs/mine exists already: continue it with --resume, or choose "
         "another --name"
     )
+    done = do(*fit, "--resume", "--updates=4", "--model.dynamics.deter=16")
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    told = done.err
+    assert "the checkpoint is of another model (agent.world_model." in told
+    weights = Path("runs/mine/model/weights.safetensors")
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert "runs/mine/model/weights.safetensors is damaged (" in mistake(do("imagine", "runs/mine"))
 
 
 def test_a_folder_that_is_no_run_is_refused(do, counted):

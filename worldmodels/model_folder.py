@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from jsonargparse import ArgumentError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -124,7 +125,8 @@ def load(run: Path | str, device: torch.device | str = "cpu", **overrides: Any) 
 
     Raises:
         FileNotFoundError: when there is no model.
-        ValueError: when a class of the model cannot be imported, or an override does not fit.
+        ValueError: when a class of the model cannot be imported, the weights are damaged, or an
+            override does not fit.
     """
     about = read_about(run)
     parser = agent_parser()
@@ -138,7 +140,7 @@ def load(run: Path | str, device: torch.device | str = "cpu", **overrides: Any) 
     space = ActionSpace(**about["action_space"])
     with weights_follow():
         agent = build_agent(tuple(about["obs_shape"]), space, **parts)
-    _load_weights(agent, load_file(_model_folder(run) / "weights.safetensors"))
+    _load_weights(agent, _read_weights(_model_folder(run) / "weights.safetensors"))
     return agent.to(device).eval()
 
 
@@ -148,6 +150,13 @@ def _weights(agent: Agent) -> dict[str, Tensor]:
     if agent.behaviour is not None:
         weights |= agent.behaviour.state_dict(prefix=BEHAVIOUR)
     return {name: tensor.contiguous() for name, tensor in weights.items()}
+
+
+def _read_weights(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise ValueError(f"{file} is damaged ({error}): copy or train it again") from error
 
 
 def _load_weights(agent: Agent, weights: dict[str, Tensor]) -> None:

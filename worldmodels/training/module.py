@@ -139,5 +139,20 @@ class WorldModelModule(L.LightningModule):
         checkpoint["update"] = self.update
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restores the counter."""
+        """Restores the counter.
+
+        Raises:
+            ValueError: when the checkpoint is of another model.
+        """
+        own, saved = (_shapes(weights) for weights in (self.state_dict(), checkpoint["state_dict"]))
+        for name in sorted(own.keys() | saved.keys()):
+            if own.get(name) != saved.get(name):
+                raise ValueError(
+                    f"the checkpoint is of another model ({name}: {saved.get(name)} there, "
+                    f"{own.get(name)} here): resume with the options of its config.yaml"
+                )
         self.update = checkpoint["update"]
+
+
+def _shapes(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(weight.shape) for name, weight in weights.items()}
