@@ -131,6 +131,8 @@ def test_help_of_the_demo_leaves_an_earlier_demo_alone(do):
         ("evaluate nowhere", "evaluate: no trained model in nowhere: expected nowhere/model/"),
         ("evaluate x --episode=3", "evaluate: unknown option --episode: did you mean --episodes?"),
         ("evaluate x --episodes=y", "evaluate: --episodes=y: expected int"),
+        ("evaluate x --horizon=0", "evaluate: --horizon=0: choose 1 or more"),
+        ("imagine x --futures=0", "imagine: --futures=0: choose 1 or more"),
         ("imagine nowhere", "imagine: no trained model in nowhere: expected nowhere/model/"),
         (
             "imagine nowhere --out x.xyz",

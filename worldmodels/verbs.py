@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import Namespace
 from rich.console import Console
 
 from worldmodels.agent import Agent
@@ -138,6 +139,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, default=1000)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     options = parser.read(arguments)
+    _check_counts(options, "episodes", "context", "horizon", "sequences")
     agent = load(options.run)
     report: dict[str, Any] = {"run": str(options.run)}
     lines: list[str] = []
@@ -176,6 +178,7 @@ def imagine(arguments: Sequence[str]) -> None:
     parser.add_argument("--episode", type=int, default=0, help="which one of the data set")
     parser.add_argument("--seed", type=int, default=1000)
     options = parser.read(arguments)
+    _check_counts(options, "context", "horizon", "futures")
     check_video_path(options.out)
     agent, about = load(options.run), read_about(options.run)
     if options.data is None:
@@ -198,6 +201,13 @@ def imagine(arguments: Sequence[str]) -> None:
     frames = dream_panels(dream, title=about["env"]["id"])
     write_video(options.out, frames, frame_rate)
     _print([f"wrote {options.out}: {len(frames)} frames at {frame_rate:g} per second"])
+
+
+def _check_counts(options: Namespace, *names: str) -> None:
+    # Here and not only where they are used: an agent would play its episodes first.
+    for name in names:
+        if options[name] < 1:
+            raise ValueError(f"--{name}={options[name]}: choose 1 or more")
 
 
 def _data_for(run: Path, agent: Agent, folder: Path) -> EpisodeStore:
