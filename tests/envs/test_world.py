@@ -12,9 +12,11 @@ from worldmodels.envs.baoding import BaodingPix
 from worldmodels.envs.cart_swing import CartSwing
 from worldmodels.envs.cliff_hill import CliffHill
 from worldmodels.envs.counting import Counting, CountingState
+from worldmodels.envs.cross_traffic import CrossTraffic
 from worldmodels.envs.detour_maze import DetourMaze
 from worldmodels.envs.glitch_box import GlitchBox
 from worldmodels.envs.gust_road import GustRoad
+from worldmodels.envs.two_rooms import TwoRooms
 from worldmodels.envs.world import WorldEnv, WorldVectorEnv
 
 WORLDS = [
@@ -26,6 +28,8 @@ WORLDS = [
     GustRoad(),
     GlitchBox(),
     BaodingPix(),
+    CrossTraffic(),
+    TwoRooms(),
 ]
 IDS = [f"worldmodels/{type(world).__name__}-v0" for world in WORLDS]
 

@@ -14,6 +14,8 @@ _WORLDS = {
     "GustRoad": "worldmodels.envs.gust_road:GustRoad",
     "GlitchBox": "worldmodels.envs.glitch_box:GlitchBox",
     "BaodingPix": "worldmodels.envs.baoding:BaodingPix",
+    "CrossTraffic": "worldmodels.envs.cross_traffic:CrossTraffic",
+    "TwoRooms": "worldmodels.envs.two_rooms:TwoRooms",
     "Counting": "worldmodels.envs.counting:Counting",
 }
 
