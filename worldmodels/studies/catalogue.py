@@ -1,0 +1,33 @@
+"""The project's studies by name; any other one is named ``package.module:Class``."""
+
+import pkgutil
+from difflib import get_close_matches
+
+from worldmodels.studies.base import Study
+
+STUDIES = {
+    "elites": "worldmodels.studies.elites:Elites",
+    "gradient_planning": "worldmodels.studies.gradient_planning:GradientPlanning",
+    "planner_tradeoff": "worldmodels.studies.planner_tradeoff:PlannerTradeoff",
+}
+
+
+def find_study(name: str) -> type[Study]:
+    """The class of a study.
+
+    Raises:
+        ValueError: when there is none of that name.
+        TypeError: when the name leads to something else.
+    """
+    if name not in STUDIES and ":" not in name:
+        close = get_close_matches(name, STUDIES, 1)
+        hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(STUDIES)}"
+        raise ValueError(f"no study '{name}': {hint}")
+    path = STUDIES.get(name, name)
+    try:
+        found = pkgutil.resolve_name(path)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"study '{path}' cannot be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Study)):
+        raise TypeError(f"'{path}' is no study: give the path package.module:Class of a Study")
+    return found
