@@ -50,7 +50,9 @@ class Chain(Stub):
         left = torch.nn.functional.pad(left, (0, 1))
         right = torch.nn.functional.pad(state.onehot[:, :-1], (1, 0))
         right = torch.cat([right[:, :-1], right[:, -1:] + state.onehot[:, -1:]], 1)
-        return Place(action[:, :1] * left + action[:, 1:] * right)
+        # No action is a reset: the place stays.
+        rest = (1 - action.sum(1, keepdim=True)) * state.onehot
+        return Place(action[:, :1] * left + action[:, 1:] * right + rest)
 
 
 class Coins(Head):
