@@ -1,0 +1,37 @@
+"""The recipes with a behaviour are read, built and stepped, and end in an agent that acts so."""
+
+from pathlib import Path
+
+import pytest
+
+from worldmodels.agent import ByGuidedPlanner, ByPolicy
+from worldmodels.behaviours import ActorCritic, Distillation, DynamicsBackprop, Reinforce
+from worldmodels.model_folder import load
+from worldmodels.training.fit import fit
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SMALL = [
+    "--env.size=[32,32]", "--env.time_limit=6", "--env.num_envs=1", "--collect.prefill=12",
+    "--batches.batch_size=2", "--batches.batch_length=4", "--behaviour.horizon=2",
+    "--updates=2", "--round_updates=2", "--evaluate.every=0",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("recipe", "behaviour", "acting"),
+    [
+        ("dreamer", ActorCritic, ByPolicy),
+        ("dreamerv3", ActorCritic, ByPolicy),
+        ("distill", Distillation, ByGuidedPlanner),
+    ],
+)
+def test_a_recipe_trains_and_its_agent_acts_as_it_says(tmp_path, recipe, behaviour, acting):
+    files = [f"recipe/{recipe}", "env/cartswing"]
+    configs = [f"--config={CONFIGS}/{name}.yaml" for name in files]
+    fit([*configs, *SMALL, f"--out={tmp_path}", "--name=run"])
+    agent = load(tmp_path / "run")
+    assert type(agent.behaviour) is behaviour
+    assert type(agent.acting) is acting
+    if recipe != "distill":
+        gradient = {"dreamer": DynamicsBackprop, "dreamerv3": Reinforce}[recipe]
+        assert type(agent.behaviour.gradient) is gradient
