@@ -41,7 +41,11 @@ ROOMS = {
         "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "envs",
         "replay", "viz", "model_folder", "options", "evaluation", "training",
     },
-    "cli": {"verbs", "training", "studies"},
+    "planner_verbs": {
+        "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "envs",
+        "replay", "viz", "model_folder", "options", "evaluation",
+    },
+    "cli": {"verbs", "planner_verbs", "training", "studies"},
     "__init__": {"model_folder", "envs"},
 }  # fmt: skip
 PURE = {"nn", "dynamics", "planning", "world_model", "types", "behaviours"}

@@ -15,6 +15,11 @@ VERBS = {
     "demo": ("worldmodels.training.demo:demo", "the main job on a built-in world, in minutes"),
     "fit": ("worldmodels.training.fit:main", "train a world model, online or from a data set"),
     "evaluate": ("worldmodels.verbs:evaluate", "returns and open-loop errors of a run"),
+    "compare": (
+        "worldmodels.planner_verbs:compare_planners",
+        "every planner and policy on a run's model",
+    ),
+    "bench": ("worldmodels.planner_verbs:bench", "the speed and memory of planning"),
     "imagine": ("worldmodels.verbs:imagine", "decode a dream of a run to video"),
     "collect": ("worldmodels.verbs:collect", "record episodes into a data set"),
     "data": ("worldmodels.verbs:data", "inspect a data set"),

@@ -15,6 +15,7 @@ from worldmodels.envs.base import PixelEnv
 from worldmodels.envs.check import check_env
 from worldmodels.envs.make import make_env
 from worldmodels.evaluation import evaluate_returns, imagine_episode, open_loop
+from worldmodels.evaluation.contenders import load_planning
 from worldmodels.model_folder import load, read_about
 from worldmodels.nn.check import DecoderReport, EncoderReport, check_decoder, check_encoder
 from worldmodels.options import OptionParser
@@ -26,6 +27,8 @@ from worldmodels.replay.store import EpisodeStore
 from worldmodels.viz.panels import dream_panels
 from worldmodels.viz.plots import error_by_horizon, save_figure
 from worldmodels.viz.video import check_video_path, write_video
+
+_PLANNER = "act by this planner: its name, or a YAML file with class_path and init_args"
 
 
 def collect(arguments: Sequence[str]) -> None:
@@ -137,10 +140,11 @@ def evaluate(arguments: Sequence[str]) -> None:
     parser.add_argument("--sequences", type=int, default=50, help="dreams to average over")
     parser.add_argument("--data", type=Path | None, default=None, help="dream from this data set")
     parser.add_argument("--seed", type=int, default=1000)
+    parser.add_argument("--planner", type=str | None, default=None, help=_PLANNER)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     options = parser.read(arguments)
     _check_counts(options, "episodes", "context", "horizon", "sequences")
-    agent = load(options.run)
+    agent = _agent_of(options.run, options.planner)
     report: dict[str, Any] = {"run": str(options.run)}
     lines: list[str] = []
     if options.data is None:
@@ -177,10 +181,11 @@ def imagine(arguments: Sequence[str]) -> None:
     parser.add_argument("--data", type=Path | None, default=None, help="dream a recorded episode")
     parser.add_argument("--episode", type=int, default=0, help="which one of the data set")
     parser.add_argument("--seed", type=int, default=1000)
+    parser.add_argument("--planner", type=str | None, default=None, help=_PLANNER)
     options = parser.read(arguments)
     _check_counts(options, "context", "horizon", "futures")
     check_video_path(options.out)
-    agent, about = load(options.run), read_about(options.run)
+    agent, about = _agent_of(options.run, options.planner), read_about(options.run)
     if options.data is None:
         env = _env_of(options.run)
         played = evaluate_returns(agent, env, 1, options.seed).episodes
@@ -231,6 +236,10 @@ def _recorded(store: EpisodeStore, index: int) -> Episode:
     if episode is None:
         raise ValueError(f"episode {index} of {store.directory} is damaged: choose another one")
     return episode
+
+
+def _agent_of(run: Path, planner: str | None) -> Agent:
+    return load(run) if planner is None else load_planning(run, planner)
 
 
 def _env_of(run: Path) -> PixelEnv:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from worldmodels.viz.bands import Band, Interval
+from worldmodels.viz.comparison import draw_intervals
 from worldmodels.viz.theme import SERIES
 from worldmodels.viz.video import whole_file
 
@@ -121,22 +122,9 @@ def interval_chart(
     """
     figure = _figure(6.4, 0.42 * len(rows) + 1.6, title)
     axes = figure.add_subplot()
-    places = np.arange(len(rows))[::-1]
-    for place, interval in zip(places, rows.values(), strict=True):
-        axes.hlines(place, *interval[1:], color=SERIES[0], linewidth=5, alpha=0.35)
-        axes.plot(interval.mean, place, "o", color=SERIES[0], markersize=7)
-        axes.annotate(
-            f"{interval.mean:.3g}",
-            (interval.mean, place),
-            (0, 7),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-        )
+    draw_intervals(axes, rows, SERIES[0])
     for style, (name, value) in zip(_LINE_STYLES, (references or {}).items(), strict=False):
         axes.axvline(value, color=_GREY, linestyle=style, linewidth=1.2, label=name)
-    axes.set_yticks(places, list(rows))
-    axes.set_ylim(-0.6, len(rows) - 0.4)
     _label(axes, x_label, "")
     axes.grid(axis="y", visible=False)
     if references:
