@@ -19,27 +19,29 @@ ROOMS = {
     "planning": {"types"},
     "dynamics": {"types", "nn"},
     "world_model": {"types", "nn", "dynamics"},
+    "objectives": {"types", "nn", "dynamics", "world_model"},
     "options": set(),
     "behaviours": {"types", "nn", "dynamics", "world_model", "planning"},
-    "agent": {"types", "nn", "dynamics", "world_model", "planning", "behaviours"},
+    "agent": {"types", "nn", "dynamics", "world_model", "objectives", "planning", "behaviours"},
     "model_folder": {
         "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "options",
+        "objectives",
     },
     "evaluation": {
         "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "envs",
-        "replay", "viz", "model_folder",
+        "objectives", "replay", "viz", "model_folder",
     },
     "training": {
         "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "envs",
-        "replay", "viz", "model_folder", "options", "evaluation",
+        "objectives", "replay", "viz", "model_folder", "options", "evaluation",
     },
     "studies": {
         "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "envs",
-        "replay", "viz", "model_folder", "options", "evaluation", "training",
+        "objectives", "replay", "viz", "model_folder", "options", "evaluation", "training",
     },
     "verbs": {
         "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "envs",
-        "replay", "viz", "model_folder", "options", "evaluation", "training",
+        "objectives", "replay", "viz", "model_folder", "options", "evaluation", "training",
     },
     "planner_verbs": {
         "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "envs",
@@ -48,7 +50,7 @@ ROOMS = {
     "cli": {"verbs", "planner_verbs", "training", "studies"},
     "__init__": {"model_folder", "envs"},
 }  # fmt: skip
-PURE = {"nn", "dynamics", "planning", "world_model", "types", "behaviours"}
+PURE = {"nn", "dynamics", "planning", "world_model", "objectives", "types", "behaviours"}
 FRAMEWORKS = {"lightning", "gymnasium", "wandb", "tensorboard", "ale_py", "dm_control"}
 
 

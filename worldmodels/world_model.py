@@ -1,10 +1,11 @@
 """The hub: one latent simulator that observes, imagines, scores plans and decodes its dreams."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
-from einops import rearrange
+from einops import rearrange, repeat
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
@@ -12,7 +13,8 @@ from worldmodels.dynamics.base import (
     Dynamics,
     Observed,
     detach_state,
-    repeat_state,
+    flatten_state,
+    map_state,
     select_state,
     stack_states,
 )
@@ -38,6 +40,22 @@ class Followed(NamedTuple):
 
     states: State
     actions: Float[Tensor, "N H A"]
+
+
+class Rollout(NamedTuple):
+    """What an objective may judge: an imagined rollout, more of it on demand.
+
+    The first four fields are those of ``Imagination``. ``frames()`` decodes the H frames after
+    each action (N H C h w, bytes: no gradient); ``disagreement()`` is the ensemble's about each
+    step (N H).
+    """
+
+    feature: Float[Tensor, "N H+1 F"]
+    action: Float[Tensor, "N H A"]
+    reward: Float[Tensor, "N H"]
+    discount: Float[Tensor, "N H"]
+    frames: Callable[[], Tensor]
+    disagreement: Callable[[], Tensor]
 
 
 class WorldModel(nn.Module):
@@ -181,20 +199,54 @@ class WorldModel(nn.Module):
         return Imagination(feature, followed.actions, self.reward(after), self._discounts(after))
 
     def score(
-        self, state: State, actions: Float[Tensor, "B N H A"], value: Value | None = None
+        self,
+        state: State,
+        actions: Float[Tensor, "B N H A"],
+        value: Value | None = None,
+        objective: Callable[[Rollout], Tensor] | None = None,
+        aggregation: Callable[[Tensor], Tensor] | None = None,
     ) -> Float[Tensor, "B N"]:
         """Predicted return of N candidate plans from each of B states.
 
-        Rewards are weighted by the discounts up to their step; ``value`` adds what comes after
-        the horizon.
+        Rewards are weighted by the discounts up to their step.
+
+        Args:
+            state: where the plans start, rows B.
+            actions: the plans.
+            value: adds what comes after the horizon.
+            objective: rewards N H of a rollout (see ``objectives.py``); learned ones when None.
+            aggregation: joins the returns of a plan's particles, B N P to B N; the mean when None.
+
+        Raises:
+            ValueError: when value or objective does not fit or is not finite.
         """
-        start = repeat_state(state, actions.shape[1])
-        dream = self.rollout(start, rearrange(actions, "B N H A -> (B N) H A"))
+        particles, candidates = self.dynamics.particles, actions.shape[1]
+        start = self.dynamics.spread(state, candidates)
+        plans = repeat(actions, "B N H A -> (B N P) H A", P=particles)
+        followed = Followed(self.dynamics.imagine(start, plans), plans)
+        dream = self._imagined(start, followed)
+        reward = dream.reward
+        if objective is not None:
+            reward = _judged(objective, self._rollout(start, followed, dream))
         reached = torch.cumprod(dream.discount, -1)
-        total = dream.reward[:, 0] + (reached[:, :-1] * dream.reward[:, 1:]).sum(-1)
+        total = reward[:, 0] + (reached[:, :-1] * reward[:, 1:]).sum(-1)
         if value is not None:
-            total = total + reached[:, -1] * value(dream.feature[:, -1])
-        return rearrange(total, "(B N) -> B N", N=actions.shape[1])
+            total = total + reached[:, -1] * _valued(value, dream.feature[:, -1])
+        returns = rearrange(total, "(B N P) -> B N P", N=candidates, P=particles)
+        return returns.mean(-1) if aggregation is None else aggregation(returns)
+
+    def _rollout(self, start: State, followed: Followed, dream: Imagination) -> Rollout:
+        def disagreement() -> Tensor:
+            states = map_state(
+                lambda first, later: torch.cat([first[:, None], later[:, :-1]], 1),
+                start,
+                followed.states,
+            )
+            actions = rearrange(followed.actions, "N H A -> (N H) A")
+            about = self.dynamics.disagreement(flatten_state(states), actions)
+            return rearrange(about, "(N H) -> N H", H=followed.actions.shape[1])
+
+        return Rollout(*dream, partial(self.decode, dream.feature[:, 1:]), disagreement)
 
     def filter(
         self,
@@ -216,3 +268,33 @@ def _check_options(discount: float, image_fraction: float) -> None:
         raise ValueError(f"discount={discount}: choose a number above 0 and at most 1")
     if not 0 < image_fraction <= 1:
         raise ValueError(f"image_fraction={image_fraction}: choose a share above 0 and at most 1")
+
+
+def _judged(objective: Callable[[Rollout], Tensor], rollout: Rollout) -> Tensor:
+    reward = objective(rollout)
+    if reward.shape != rollout.reward.shape:
+        raise ValueError(
+            f"objective {objective!r} returned shape {tuple(reward.shape)}, "
+            f"expected one reward per step [N, H] = {tuple(rollout.reward.shape)}"
+        )
+    wrong = int((~torch.isfinite(reward)).sum())
+    if wrong:
+        raise ValueError(
+            f"objective {objective!r}: {wrong} of {reward.numel()} rewards are not finite: "
+            "guard its logarithms and divisions"
+        )
+    return reward
+
+
+def _valued(value: Value, feature: Tensor) -> Tensor:
+    fix = f"fit it to this model's features of size {feature.shape[-1]}"
+    try:
+        worth = value(feature)
+    except RuntimeError as error:
+        raise ValueError(f"the value cannot read the feature ({error}): {fix}") from error
+    if worth.shape != feature.shape[:-1]:
+        raise ValueError(
+            f"the value returned shape {tuple(worth.shape)}, "
+            f"expected {tuple(feature.shape[:-1])}: {fix}"
+        )
+    return worth

@@ -66,9 +66,11 @@ class Dynamics(nn.Module, ABC):
 
     Attributes:
         feature_dim: F, the size of ``feature(state)``.
+        particles: how often a plan is imagined to be scored; its returns are aggregated.
     """
 
     feature_dim: int
+    particles: int = 1
 
     @abstractmethod
     def initial(self, batch: int) -> State:
@@ -89,6 +91,21 @@ class Dynamics(nn.Module, ABC):
     @abstractmethod
     def feature(self, state: State) -> Float[Tensor, "*batch F"]:
         """What heads, decoders, policies and values read."""
+
+    def spread(self, state: State, count: int) -> State:
+        """The starts of ``count`` plans per row, ``particles`` each: ``B ... -> (B N P) ...``."""
+        return repeat_state(state, count * self.particles)
+
+    def disagreement(self, state: State, action: Float[Tensor, "B A"]) -> Float[Tensor, " B"]:
+        """How much the members of an ensemble differ about the next step.
+
+        Raises:
+            TypeError: when there is one model only.
+        """
+        raise TypeError(
+            f"{type(self).__name__} has one opinion and cannot disagree: "
+            "train with --model.dynamics worldmodels.dynamics.EnsembleRSSM"
+        )
 
     def step(
         self, state: State, action: Float[Tensor, "B A"], is_first: Bool[Tensor, " B"]

@@ -33,6 +33,10 @@ class Latent(ABC):
         """A differentiable sample (reparameterised, or straight-through)."""
 
     @abstractmethod
+    def mean(self, params: Float[Tensor, "*batch P"]) -> Float[Tensor, "*batch S"]:
+        """The expected sample."""
+
+    @abstractmethod
     def kl(
         self, posterior: Float[Tensor, "*batch P"], prior: Float[Tensor, "*batch P"]
     ) -> Float[Tensor, "*batch"]:
@@ -63,6 +67,10 @@ class GaussianLatent(Latent):
         """Mean plus scaled noise."""
         mean, std = params.chunk(2, -1)
         return torch.addcmul(mean, std, noise)
+
+    def mean(self, params: Float[Tensor, "*batch P"]) -> Float[Tensor, "*batch S"]:
+        """The mean, which the parameters name."""
+        return params.chunk(2, -1)[0]
 
     def kl(
         self, posterior: Float[Tensor, "*batch P"], prior: Float[Tensor, "*batch P"]
@@ -105,6 +113,10 @@ class CategoricalLatent(Latent):
         below = probs.detach().cumsum(-1)[..., :-1] < noise[..., None]
         onehot = F.one_hot(below.sum(-1), self.classes).to(probs.dtype)
         return self._join(onehot + (probs - probs.detach()))
+
+    def mean(self, params: Float[Tensor, "*batch P"]) -> Float[Tensor, "*batch S"]:
+        """The class probabilities."""
+        return params.exp()
 
     def kl(
         self, posterior: Float[Tensor, "*batch P"], prior: Float[Tensor, "*batch P"]

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from worldmodels.dynamics.base import Dynamics, Observed, stack_states, where_state
 from worldmodels.dynamics.latents import CategoricalLatent, GaussianLatent, Latent
 from worldmodels.nn.blocks import MLP, NormGRUCell
+from worldmodels.types import State
 
 
 class RSSMState(NamedTuple):
@@ -64,19 +65,25 @@ class RSSM(Dynamics):
 
     def prior(self, state: RSSMState, action: Float[Tensor, "B A"]) -> RSSMState:
         """One step of memory, then a sample of the prior."""
-        deter = self._advance(state.deter, state.stoch, self.action_in(action))
-        return self._sampled(deter, self.latent.params(self.prior_net(deter)))
+        return self._sampled(*self(state.deter, state.stoch, action))
 
-    def posterior(self, prior: RSSMState, embed: Float[Tensor, "B E"]) -> RSSMState:
+    def forward(
+        self, deter: Float[Tensor, "B D"], stoch: Float[Tensor, "B S"], action: Float[Tensor, "B A"]
+    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B P"]]:
+        """The transition: the next memory and the parameters of its prior."""
+        deter = self._advance(deter, stoch, self.action_in(action))
+        return deter, self.latent.params(self.prior_net(deter))
+
+    def posterior(self, prior: State, embed: Float[Tensor, "B E"]) -> RSSMState:
         """The same memory with a latent that has seen the frame."""
         params = self._posterior_params(prior.deter, self.embed_in(embed))
         return self._sampled(prior.deter, params)
 
-    def kl(self, posterior: RSSMState, prior: RSSMState) -> Float[Tensor, "*batch"]:
+    def kl(self, posterior: State, prior: State) -> Float[Tensor, "*batch"]:
         """KL of the latents, in nats."""
         return self.latent.kl(posterior.params, prior.params)
 
-    def feature(self, state: RSSMState) -> Float[Tensor, "*batch F"]:
+    def feature(self, state: State) -> Float[Tensor, "*batch F"]:
         """Memory and sample, joined."""
         return torch.cat([state.deter, state.stoch], -1)
 

@@ -1,0 +1,204 @@
+"""What a plan is scored by: rewards of an imagined rollout, chosen when planning.
+
+Objectives add up: ``LearnedReward() + 0.1 * GoalImage.of(model, frame) - 0.5 * Disagreement()``.
+Pass one to ``WorldModel.score``; nothing is trained again.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from einops import repeat
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from worldmodels.world_model import Rollout, WorldModel
+
+
+class Objective(ABC):
+    """Rewards of imagined steps. Sums, differences and multiples of objectives are objectives."""
+
+    @abstractmethod
+    def __call__(self, rollout: Rollout) -> Float[Tensor, "N H"]:
+        """The reward of every imagined step, on arrival."""
+
+    def __mul__(self, weight: int | float) -> "WeightedSum":
+        """``weight`` times this."""
+        return WeightedSum((self, weight))
+
+    __rmul__ = __mul__
+
+    def __add__(self, other: "Objective") -> "WeightedSum":
+        """Both."""
+        return WeightedSum((self, 1.0), (other, 1.0))
+
+    def __sub__(self, other: "Objective") -> "WeightedSum":
+        """This without the other."""
+        return WeightedSum((self, 1.0), (other, -1.0))
+
+    def __neg__(self) -> "WeightedSum":
+        """The opposite."""
+        return WeightedSum((self, -1.0))
+
+    def __repr__(self) -> str:
+        """For messages: the class."""
+        return type(self).__name__
+
+
+class WeightedSum(Objective):
+    """A sum of objectives times their weights.
+
+    Args:
+        *parts: pairs of an objective and its weight.
+    """
+
+    def __init__(self, *parts: tuple[Objective, int | float]):
+        self.parts = parts
+
+    def __call__(self, rollout: Rollout) -> Float[Tensor, "N H"]:
+        """Each part's rewards, weighted and added."""
+        rewards = [weight * part(rollout) for part, weight in self.parts]
+        return torch.stack(rewards).sum(0)
+
+    def __repr__(self) -> str:
+        """For messages: the sum as one would write it."""
+        return " + ".join(f"{weight:g} * ({part})" for part, weight in self.parts)
+
+
+class LearnedReward(Objective):
+    """The world model's own reward head."""
+
+    def __call__(self, rollout: Rollout) -> Float[Tensor, "N H"]:
+        """Its predictions."""
+        return rollout.reward
+
+
+class FrameObjective(Objective):
+    """Any function of the frames that the model dreams.
+
+    Frames are bytes, which carry no gradient: plan with a sampling planner.
+
+    Args:
+        function: frames N H C h w (bytes) to rewards N H.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor]):
+        self.function = function
+
+    def __call__(self, rollout: Rollout) -> Float[Tensor, "N H"]:
+        """Decodes the dream and asks the function."""
+        return self.function(rollout.frames())
+
+    def __repr__(self) -> str:
+        """For messages: the function's name."""
+        return f"FrameObjective({self.function!r})"
+
+
+class FeatureObjective(Objective):
+    """Any function of the latent features.
+
+    Args:
+        function: features N H F to rewards N H.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor]):
+        self.function = function
+
+    def __call__(self, rollout: Rollout) -> Float[Tensor, "N H"]:
+        """The function of the features after each action."""
+        return self.function(rollout.feature[:, 1:])
+
+    def __repr__(self) -> str:
+        """For messages: the function's name."""
+        return f"FeatureObjective({self.function!r})"
+
+
+class GoalImage(Objective):
+    """Closeness to a goal: minus the squared distance of features, averaged over their entries.
+
+    Args:
+        feature: of the goal.
+    """
+
+    def __init__(self, feature: Float[Tensor, " F"]):
+        self.feature = feature.detach()
+
+    @classmethod
+    def of(
+        cls, world_model: WorldModel, frame: UInt8[Tensor, "C h w"], steps: int = 5
+    ) -> "GoalImage":
+        """The goal of standing still in front of ``frame``.
+
+        The frame is filtered ``steps`` times under the zero action: after one step alone a
+        recurrent memory would not have seen it yet.
+        """
+        action = torch.zeros(1, steps, world_model.action_space.dim, device=frame.device)
+        is_first = torch.arange(steps, device=frame.device)[None] == 0
+        still = repeat(frame, "C h w -> B T C h w", B=1, T=steps)
+        with torch.no_grad():
+            seen = world_model.observe(still, action, is_first)
+        return cls(world_model.feature(seen.posterior)[0, -1])
+
+    def __call__(self, rollout: Rollout) -> Float[Tensor, "N H"]:
+        """0 at the goal, negative elsewhere."""
+        return -(rollout.feature[:, 1:] - self.feature).square().mean(-1)
+
+
+class ActionCost(Objective):
+    """Minus the squared length of each action."""
+
+    def __call__(self, rollout: Rollout) -> Float[Tensor, "N H"]:
+        """0 for doing nothing."""
+        return -rollout.action.square().sum(-1)
+
+
+class Disagreement(Objective):
+    """The ensemble's disagreement about each step: add it to explore, subtract it to stay safe.
+
+    Reference: Sekar et al., 2020 (Plan2Explore); Yu et al., 2020 (MOPO), for the penalty.
+    """
+
+    def __call__(self, rollout: Rollout) -> Float[Tensor, "N H"]:
+        """Variance over members (see ``Ensemble.disagreement``)."""
+        return rollout.disagreement()
+
+
+class Aggregation(ABC):
+    """Joins the returns of the particles of each plan."""
+
+    @abstractmethod
+    def __call__(self, returns: Float[Tensor, "B N P"]) -> Float[Tensor, "B N"]:
+        """One number for each plan, higher is better."""
+
+
+class Mean(Aggregation):
+    """The expected return."""
+
+    def __call__(self, returns: Float[Tensor, "B N P"]) -> Float[Tensor, "B N"]:
+        """The mean over particles."""
+        return returns.mean(-1)
+
+
+class Minimum(Aggregation):
+    """The return in the opinion of the most pessimistic particle."""
+
+    def __call__(self, returns: Float[Tensor, "B N P"]) -> Float[Tensor, "B N"]:
+        """The lowest over particles."""
+        return returns.amin(-1)
+
+
+class MeanAndSpread(Aggregation):
+    """The mean plus ``weight`` times the particles' standard deviation.
+
+    Args:
+        weight: below 0 a penalty for disagreement, above 0 a bonus.
+    """
+
+    def __init__(self, weight: float = -1.0):
+        self.weight = weight
+
+    def __call__(self, returns: Float[Tensor, "B N P"]) -> Float[Tensor, "B N"]:
+        """Mean and standard deviation (of the particles as a population)."""
+        # The gradient of a standard deviation is infinite at 0: lift the variance a little.
+        spread = (returns.var(-1, correction=0) + 1e-12).sqrt()
+        return returns.mean(-1) + self.weight * spread
