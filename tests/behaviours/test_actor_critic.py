@@ -83,6 +83,26 @@ def test_no_gradient_crosses_between_world_model_and_behaviour(gradient, space, 
     assert all(p.requires_grad for p in model.parameters())
 
 
+@pytest.mark.parametrize("dynamics", LATENTS, ids=["gaussian", "categorical"])
+@pytest.mark.parametrize("space", SPACES, ids=["continuous", "discrete"])
+@pytest.mark.parametrize("gradient", [Reinforce, DynamicsBackprop])
+def test_mixed_precision_gives_nearly_the_same_losses(gradient, space, dynamics):
+    model, batch = pixel_model(space, dynamics), pixels(space)
+    behaviour = learner(model, space, gradient, horizon=1)
+    posterior = model.loss(batch)[1]
+    found = []
+    for enabled in (False, True):
+        torch.manual_seed(2)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            losses = behaviour.loss(model, batch, posterior)
+        losses.total.backward()
+        found.append(losses.metrics["loss/critic"])
+    torch.testing.assert_close(found[1], found[0], rtol=0.02, atol=0)
+    assert losses.total.dtype == torch.float32
+    for parameter in behaviour.critic.head.parameters():
+        assert parameter.grad.isfinite().all()
+
+
 def test_a_frozen_part_of_the_model_stays_frozen():
     space = SPACES[0]
     model, batch = pixel_model(space, LATENTS[0]), pixels(space)

@@ -55,7 +55,9 @@ class ContinuousActor(Actor):
 
     def forward(self, feature: Float[Tensor, "*batch F"]) -> TanhNormal:
         """The distribution of actions."""
-        return TanhNormal.from_raw(self.net(feature), self.min_std, self.mean_bound)
+        # Under mixed precision too: bfloat16 has too few digits near the tanh's ends.
+        raw = self.net(feature).float()
+        return TanhNormal.from_raw(raw, self.min_std, self.mean_bound)
 
     def imitation_loss(
         self, feature: Float[Tensor, "*batch F"], action: Float[Tensor, "*batch A"]
@@ -91,7 +93,7 @@ class DiscreteActor(Actor):
 
     def forward(self, feature: Float[Tensor, "*batch F"]) -> OneHotStraightThrough:
         """The distribution of actions."""
-        return OneHotStraightThrough(self.net(feature), self.unimix)
+        return OneHotStraightThrough(self.net(feature).float(), self.unimix)
 
     def imitation_loss(
         self, feature: Float[Tensor, "*batch F"], action: Float[Tensor, "*batch A"]

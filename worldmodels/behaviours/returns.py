@@ -78,8 +78,9 @@ class ReturnScale(nn.Module):
     @torch.no_grad()
     def update(self, returns: Float[Tensor, "N H"]) -> None:
         """Follows the percentiles of ``returns``."""
+        returns = returns.detach().flatten().to(self.low.dtype)
         ends = torch.tensor([0.05, 0.95], dtype=returns.dtype, device=returns.device)
-        low, high = returns.detach().flatten().quantile(ends).to(self.low.dtype)
+        low, high = returns.quantile(ends)
         rate = torch.where(self.started, self.rate, 1.0)
         self.low.lerp_(low, rate)
         self.high.lerp_(high, rate)
