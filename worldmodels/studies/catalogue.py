@@ -7,8 +7,11 @@ from worldmodels.studies.base import Study
 
 STUDIES = {
     "elites": "worldmodels.studies.elites:Elites",
+    "cliff": "worldmodels.studies.cliff:Cliff",
+    "closed_loop": "worldmodels.studies.closed_loop:ClosedLoop",
     "gradient_planning": "worldmodels.studies.gradient_planning:GradientPlanning",
     "planner_tradeoff": "worldmodels.studies.planner_tradeoff:PlannerTradeoff",
+    "simulator": "worldmodels.studies.simulator:Simulator",
 }
 
 
