@@ -8,6 +8,7 @@ from worldmodels.envs.gust_road import GustRoad
 from worldmodels.studies.cliff import FALLS, SHORT, stops
 from worldmodels.studies.closed_loop import drive
 from worldmodels.studies.exact import arm_score, world_score
+from worldmodels.studies.exploitation import area_under_roc, outing
 from worldmodels.studies.gradient_planning import equal_planners, gradient_error
 from worldmodels.studies.simulator import CART, COLOURS, POLE, PSNR, centre, frame_errors
 
@@ -101,3 +102,19 @@ def test_a_calm_road_needs_no_second_plan_and_the_search_is_counted():
     twice = drive(GustRoad(sigma=0.0), every=25, candidates=60, episodes=2, seed=0)
     assert once.success == 1.0
     assert twice.evaluations == pytest.approx(2 * once.evaluations, rel=0.1)
+
+
+def test_the_area_under_the_curve_is_the_share_of_ordered_pairs():
+    score = np.array([0.1, 0.4, 0.4, 0.9])
+    # Positives 0.4 and 0.9 against negatives 0.1 and 0.4: above, tie; above, above.
+    assert area_under_roc(score, np.array([False, True, False, True])) == pytest.approx(3.5 / 4)
+
+
+def test_outings_start_inside_the_data_and_leave_it_for_good():
+    seen = outing(seed=0, episodes=3)
+    assert not seen.outside[:, 0].any()
+    assert seen.outside[:, -1].all()
+    # Once outside, always outside; and every row but the first has an action that led there.
+    assert (seen.outside[:, 1:] >= seen.outside[:, :-1]).all()
+    assert (seen.action[:, 0] == 0).all()
+    assert seen.action[:, 1:].abs().amax(-1).allclose(torch.ones(3, 49))

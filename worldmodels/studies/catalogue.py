@@ -9,6 +9,7 @@ STUDIES = {
     "elites": "worldmodels.studies.elites:Elites",
     "cliff": "worldmodels.studies.cliff:Cliff",
     "closed_loop": "worldmodels.studies.closed_loop:ClosedLoop",
+    "exploitation": "worldmodels.studies.exploitation:Exploitation",
     "gradient_planning": "worldmodels.studies.gradient_planning:GradientPlanning",
     "planner_tradeoff": "worldmodels.studies.planner_tradeoff:PlannerTradeoff",
     "simulator": "worldmodels.studies.simulator:Simulator",

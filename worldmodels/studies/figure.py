@@ -31,7 +31,7 @@ def arm_panels(results: Results, measures: Mapping[str, str], title: str) -> Fig
     for place, (name, label) in enumerate(shown.items(), start=1):
         axes = figure.add_subplot(rows, columns, place)
         _draw_measure(axes, results, name, colours)
-        axes.set_xlabel(label, fontsize=8)
+        axes.set_xlabel(textwrap.fill(label, 56), fontsize=8)
         axes.set_title(name, fontsize=10, loc="left")
     return figure
 
@@ -49,7 +49,7 @@ def _draw_measure(axes: Axes, results: Results, measure: str, colours: Mapping[s
         axes.plot(values, np.full(len(values), place), "|", color=colour, markersize=9, alpha=0.7)
         axes.plot(interval.mean, place, "o", color=colour, markersize=6)
         axes.annotate(
-            f"{interval.mean:.3g}",
+            f"{interval.mean:.4g}",
             (interval.mean, place),
             (0, 6),
             textcoords="offset points",
