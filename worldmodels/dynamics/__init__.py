@@ -8,16 +8,26 @@ from worldmodels.dynamics.ensemble import (
 )
 from worldmodels.dynamics.members import KeepMember, Propagation, RedrawMember
 from worldmodels.dynamics.rssm import RSSM, CategoricalRSSM, GaussianRSSM, RSSMState
+from worldmodels.dynamics.sources import (
+    ArrivalReward,
+    ExactCartSwing,
+    FittedCartSwing,
+    NeverEnds,
+)
 
 __all__ = [
     "RSSM",
+    "ArrivalReward",
     "CategoricalEnsembleRSSM",
     "CategoricalRSSM",
     "Dynamics",
     "EnsembleRSSM",
     "EnsembleState",
+    "ExactCartSwing",
+    "FittedCartSwing",
     "GaussianRSSM",
     "KeepMember",
+    "NeverEnds",
     "Observed",
     "Propagation",
     "RSSMState",

@@ -74,7 +74,8 @@ def _check_shape(name: str, call: str, value: Tensor, shape: tuple[int, ...]) ->
 
 def _check_loops(name: str, module: Dynamics) -> None:
     embed = torch.randn(_BATCH, _STEPS, _EMBED)
-    action = torch.rand(_BATCH, _STEPS, _ACTION) * 2 - 1
+    # Differentiable inputs: exact dynamics have no parameter to carry a gradient.
+    action = (torch.rand(_BATCH, _STEPS, _ACTION) * 2 - 1).requires_grad_()
     is_first = torch.zeros(_BATCH, _STEPS, dtype=torch.bool)
     seen = module.observe(embed, action, is_first)
     wanted = (_BATCH, _STEPS, module.feature_dim)
