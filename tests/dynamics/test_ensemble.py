@@ -139,12 +139,13 @@ def test_members_start_in_turn_and_share_every_plans_particles():
     assert spread.member.tolist() == [0, 1, 2, 0, 1, 2] * 4
 
 
-def test_disagreement_is_the_variance_of_the_members_prior_means():
+def test_disagreement_is_the_variance_of_the_members_mean_features():
     torch.manual_seed(0)
     models = [GaussianRSSM(E, A, **SIZE) for _ in range(3)]
     joined = of_members(*models)
     state, action = random_state(joined, B, torch.zeros(B, dtype=torch.int64)), torch.randn(B, A)
-    means = torch.stack([model.prior(single(state), action).params[:, :3] for model in models])
+    after = [model.prior(single(state), action) for model in models]
+    means = torch.stack([torch.cat([one.deter, one.params[:, :3]], -1) for one in after])
     expected = (means - means.mean(0)).square().mean((0, 2))
     torch.testing.assert_close(joined.disagreement(state, action), expected)
     torch.testing.assert_close(of_members(*models[:1]).disagreement(state, action), torch.zeros(B))

@@ -106,9 +106,9 @@ class Ensemble(RSSM):
     def disagreement(
         self, state: EnsembleState, action: Float[Tensor, "B A"]
     ) -> Float[Tensor, " B"]:
-        """Variance over members of the mean prior latent, averaged over its entries.
+        """Variance over members of the mean feature one step ahead, averaged over its entries.
 
-        The latent is what all members learn to predict; of the memory no two need agree.
+        Memories count too, since members write and read them in one language.
 
         Reference: Sekar et al., 2020 (Plan2Explore), section 3.
         """
@@ -116,8 +116,9 @@ class Ensemble(RSSM):
             repeat(values, "B X -> M B X", M=self.members)
             for values in (state.deter, state.stoch, action)
         )
-        _, params = self._each(*inputs)
-        return self.latent.mean(params).var(0, correction=0).mean(-1)
+        deter, params = self._each(*inputs)
+        feature = torch.cat([deter, self.latent.mean(params)], -1)
+        return feature.var(0, correction=0).mean(-1)
 
     def step(
         self, state: EnsembleState, action: Float[Tensor, "B A"], is_first: Bool[Tensor, " B"]
