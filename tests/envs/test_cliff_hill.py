@@ -74,12 +74,12 @@ def test_starts_are_uniform_on_both_sides_of_the_gap_and_225_thousandths_from_it
     above = state.position > state.edge
     assert above[state.edge < 0.67].mean() == pytest.approx(0.4, abs=0.01)
     assert not above[state.edge > 0.67].any()
-    np.testing.assert_allclose(np.unique(state.edge), [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+    np.testing.assert_allclose(np.unique(state.edge), np.arange(0.3, 0.901, 0.05))
     for edge, side, low, high in (
         (0.3, ~above, 0.05, 0.075),
         (0.9, ~above, 0.4, 0.675),
         (0.3, above, 0.625, 1.0),
-        (0.6, above, 0.925, 1.0),
+        (0.65, above, 0.975, 1.0),
     ):
         start = state.position[np.isclose(state.edge, edge) & side]
         wanted = low + (high - low) * np.array([0.25, 0.5, 0.75])

@@ -56,7 +56,7 @@ class CliffHill(World):
     frame_rate = 10.0
     speed = 0.0125
     gap = 0.1
-    edges = np.arange(3, 10) / 10
+    edges = np.arange(6, 19) / 20
     distance = 0.225
     reach = 0.5
     lowest = 0.05
