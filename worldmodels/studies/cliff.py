@@ -55,7 +55,7 @@ class Cliff(Study):
         }
     )
     prefill: int = 3000
-    round_updates: int = 1000
+    round_updates: int = 700
     episodes: int = 20
     compared: int = 5
 
