@@ -120,7 +120,7 @@ class CliffHill(World):
 
     @cached_property
     def _landscapes(self) -> UInt8[np.ndarray, "E h w C"]:
-        gaps = [(_column(edge), _column(edge + self.gap)) for edge in self.edges]
+        gaps = [(float(_column(e)), float(_column(e + self.gap))) for e in self.edges]
         return np.stack([_landscape(*gap) for gap in gaps])
 
 
