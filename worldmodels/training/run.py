@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -76,22 +77,20 @@ class RunFolder:
 
     def describe(self, **facts: Any) -> None:
         """Writes ``run.json``: command, versions, machine, and the facts given."""
+        write_text(self.record, json.dumps({**self._origin, **facts}, indent=1))
+
+    @cached_property
+    def _origin(self) -> dict[str, Any]:
+        """Where this process's part of the run comes from, as it was when it began."""
         packages = ("worldmodels", "torch", "torchvision", "lightning", "gymnasium", "ale-py")
-        write_text(
-            self.record,
-            json.dumps(
-                {
-                    "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-                    "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-                    "git": git_revision(),
-                    "python": platform.python_version(),
-                    "versions": {name: version(name) for name in packages},
-                    "cpu_threads": torch.get_num_threads(),
-                    **facts,
-                },
-                indent=1,
-            ),
-        )
+        return {
+            "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "git": git_revision(),
+            "python": platform.python_version(),
+            "versions": {name: version(name) for name in packages},
+            "cpu_threads": torch.get_num_threads(),
+        }
 
 
 def git_revision() -> str | None:
