@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from worldmodels.agent import Agent, explored
+from worldmodels.agent import Agent, ByPlanner, explored
 from worldmodels.dynamics import Dynamics, GaussianRSSM
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ConvEncoder
+from worldmodels.objectives import ActionCost, FeatureObjective, Minimum
 from worldmodels.planning import CEM
 from worldmodels.planning.mpc import MPC
 from worldmodels.types import ActionSpace
@@ -198,3 +199,30 @@ def test_no_noise_changes_nothing(space):
 def test_negative_noise_is_refused():
     with pytest.raises(ValueError, match=r"noise=-0\.1: exploration noise is 0 or more"):
         agent_with(Walk, noise=-0.1)
+
+
+def test_the_same_model_pursues_whatever_objective_is_chosen_when_planning():
+    place = FeatureObjective(lambda feature: feature[..., 0])
+    agent = agent_with(Walk)
+    agent.controller = MPC(CEM(SPACE, horizon=3, candidates=200, iterations=6, elites=20))
+    went = []
+    for objective in (place, -place, ActionCost()):
+        agent.acting = ByPlanner(objective)
+        action, _ = agent.act(frames(1), flags(True), agent.initial(1, seed=0))
+        went.append(action.item())
+    assert went == pytest.approx([1.0, -1.0, 0.0], abs=0.1)
+
+
+def test_the_planner_scores_by_the_chosen_aggregation():
+    shapes = []
+
+    class Seen(Minimum):
+        def __call__(self, returns):
+            shapes.append(tuple(returns.shape))
+            return super().__call__(returns)
+
+    agent = agent_with(Walk)
+    agent.acting = ByPlanner(aggregation=Seen())
+    agent.act(frames(2), flags(True, True), agent.initial(2, seed=0))
+    assert {shape[0] for shape in shapes} == {2}
+    assert {shape[2] for shape in shapes} == {1}

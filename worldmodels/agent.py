@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from worldmodels.behaviours.base import Behaviour
 from worldmodels.behaviours.guidance import guided_score, proposals
+from worldmodels.objectives import Aggregation, Objective
 from worldmodels.planning.mpc import MPC, PlanState
 from worldmodels.types import ActionSpace, State
 from worldmodels.world_model import WorldModel
@@ -74,9 +75,17 @@ class Acting(ABC):
 
 
 class ByPlanner(Acting):
-    """Executes plans; a learned behaviour is not asked."""
+    """Executes plans; a learned behaviour is not asked.
+
+    Args:
+        objective: what plans are scored by; the learned reward when None.
+        aggregation: how the returns of a plan's particles are joined; the mean when None.
+    """
 
     name = "planner"
+
+    def __init__(self, objective: Objective | None = None, aggregation: Aggregation | None = None):
+        self.objective, self.aggregation = objective, aggregation
 
     def step(
         self,
@@ -89,7 +98,9 @@ class ByPlanner(Acting):
         """A step of model predictive control."""
 
         def score(actions: Tensor) -> Tensor:
-            return parts.world_model.score(latent, actions)
+            return parts.world_model.score(
+                latent, actions, objective=self.objective, aggregation=self.aggregation
+            )
 
         return parts.controller.step(score, plan, is_first)
 
