@@ -2,13 +2,22 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format lock clean
+.PHONY: demo test test-runs test-rest check format lock clean
+
+# Tests that run whole commands take half of the time: they go beside all others.
+RUNS := tests/training tests/evaluation tests/studies tests/test_cli.py tests/test_readme.py
 
 demo: .venv/installed
 	$(BIN)/worldmodels demo
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(MAKE) --jobs 2 --output-sync=target test-runs test-rest
+
+test-runs: .venv/installed-dev
+	$(BIN)/python -m pytest $(RUNS)
+
+test-rest: .venv/installed-dev
+	$(BIN)/python -m pytest $(RUNS:%=--ignore=%) tests
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

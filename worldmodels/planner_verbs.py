@@ -30,7 +30,8 @@ def compare_planners(arguments: Sequence[str]) -> None:
     options = parser.read(arguments)
     names = [name.strip() for name in options.planners.split(",") if name.strip()]
     players = contenders(options.run, names)
-    env = make_env(**read_about(options.run)["env"])
+    # Whole episodes from given seeds: one copy at a time.
+    env = make_env(**(read_about(options.run)["env"] | {"num_envs": 1}))
     compared = compare(players, env, options.episodes, options.seed)
     env.close()
     report = {

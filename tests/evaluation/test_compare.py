@@ -157,6 +157,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compared")
     command = [
         "fit", "--env.id=worldmodels/CliffHill-v0", "--env.size=[16,16]", "--env.time_limit=4",
+        "--env.num_envs=2",
         "--model.encoder.depth=2", "--model.decoder.depth=2", "--model.dynamics.stoch=4",
         "--model.dynamics.deter=8", "--model.dynamics.hidden=8", "--planner.horizon=2",
         "--planner.candidates=4", "--planner.iterations=1", "--planner.elites=2",

@@ -70,7 +70,8 @@ def test_chart_lists_rows_from_the_top_with_exact_intervals():
     rows = {"random": Interval(1.0, 0.0, 2.0), "planner": Interval(8.0, 7.0, 10.0)}
     axes = interval_chart(rows, "return", {"best": 12.0}).axes[0]
     ends = [c.get_segments()[0].tolist() for c in axes.collections]
-    assert ends == [[[0, 1], [2, 1]], [[7, 0], [10, 0]]]
+    assert ends == [[[0, 0], [2, 0]], [[7, 1], [10, 1]]]
+    assert axes.yaxis_inverted()
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["random", "planner"]
     assert axes.lines[-1].get_xdata() == [12, 12]
 
