@@ -29,7 +29,7 @@ SPACE = ActionSpace(3, True)
 class Optimist(WorldModel):
     """Promises 100 for every plan."""
 
-    def score(self, state, actions, value=None):
+    def score(self, state, actions, value=None, objective=None, aggregation=None):
         return torch.full(actions.shape[:2], 100.0)
 
 
