@@ -18,18 +18,23 @@ ROOMS = {
     "viz": {"types"},
     "planning": {"types"},
     "dynamics": {"types", "nn"},
-    "world_model": {"types", "nn", "dynamics"},
-    "objectives": {"types", "nn", "dynamics", "world_model"},
+    "rollout": {"types"},
+    "precision": set(),
+    "world_model": {"types", "nn", "dynamics", "rollout"},
+    "objectives": {"types", "nn", "dynamics", "rollout", "world_model"},
     "options": set(),
-    "behaviours": {"types", "nn", "dynamics", "world_model", "planning"},
-    "agent": {"types", "nn", "dynamics", "world_model", "objectives", "planning", "behaviours"},
+    "behaviours": {"types", "nn", "dynamics", "rollout", "world_model", "planning"},
+    "agent": {
+        "types", "nn", "dynamics", "world_model", "objectives", "planning", "behaviours",
+        "precision",
+    },
     "model_folder": {
         "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "options",
         "objectives",
     },
     "evaluation": {
         "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "envs",
-        "objectives", "replay", "viz", "model_folder",
+        "objectives", "replay", "viz", "model_folder", "precision",
     },
     "training": {
         "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "envs",
@@ -50,7 +55,9 @@ ROOMS = {
     "cli": {"verbs", "planner_verbs", "training", "studies"},
     "__init__": {"model_folder", "envs"},
 }  # fmt: skip
-PURE = {"nn", "dynamics", "planning", "world_model", "objectives", "types", "behaviours"}
+PURE = {
+    "nn", "dynamics", "planning", "rollout", "world_model", "objectives", "types", "behaviours",
+}  # fmt: skip
 FRAMEWORKS = {"lightning", "gymnasium", "wandb", "tensorboard", "ale_py", "dm_control"}
 
 

@@ -120,6 +120,45 @@ def test_score_adds_the_value_that_is_reached():
     torch.testing.assert_close(scores, torch.tensor([[expected]]))
 
 
+@pytest.mark.parametrize("value", [None, lambda feature: feature.sum(-1)])
+def test_scores_read_step_by_step_equal_those_of_the_whole_dream(value):
+    model = tiny()
+    with torch.no_grad():
+        for head in (model.reward, model.continues):
+            head.net.output.weight.normal_()
+    state = model.dynamics.initial(2)
+    actions = torch.rand(2, 5, 4, model.action_space.dim)
+    torch.manual_seed(3)
+    dream = model.rollout(model.dynamics.spread(state, 5), actions.flatten(0, 1))
+    expected, weight = torch.zeros(10), torch.ones(10)
+    for step in range(4):
+        expected = expected + weight * dream.reward[:, step]
+        weight = weight * dream.discount[:, step]
+    if value is not None:
+        expected = expected + weight * value(dream.feature[:, -1])
+    torch.manual_seed(3)
+    found = model.score(state, actions, value)
+    torch.testing.assert_close(found.flatten(), expected)
+    torch.manual_seed(3)
+    judged = model.score(state, actions, value, objective=lambda rollout: rollout.reward)
+    torch.testing.assert_close(judged, found)
+
+
+def test_scores_in_bfloat16_rank_plans_as_in_float32():
+    model = tiny()
+    with torch.no_grad():
+        model.reward.net.output.weight.normal_()
+    actions = torch.rand(1, 64, 4, model.action_space.dim) * 2 - 1
+    scores = []
+    for enabled in (False, True):
+        torch.manual_seed(3)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            scores.append(model.score(model.dynamics.initial(1), actions)[0].float())
+    exact, rounded = scores
+    assert 0 < (exact - rounded).abs().max() < 0.1 * exact.std() + 0.02 * exact.abs().max()
+    assert torch.corrcoef(torch.stack(scores))[0, 1] > 0.99
+
+
 def test_score_keeps_states_and_candidates_apart():
     starts = Position(torch.tensor([[0.0], [10.0]]))
     actions = torch.tensor([[[[1.0]], [[2.0]], [[3.0]]], [[[4.0]], [[5.0]], [[6.0]]]])

@@ -13,6 +13,7 @@ from worldmodels.behaviours.base import Behaviour
 from worldmodels.behaviours.guidance import guided_score, proposals
 from worldmodels.objectives import Aggregation, Objective
 from worldmodels.planning.mpc import MPC, PlanState
+from worldmodels.precision import planning_precision
 from worldmodels.types import ActionSpace, State
 from worldmodels.world_model import WorldModel
 
@@ -102,7 +103,8 @@ class ByPlanner(Acting):
                 latent, actions, objective=self.objective, aggregation=self.aggregation
             )
 
-        return parts.controller.step(score, plan, is_first)
+        with planning_precision(is_first.device):
+            return parts.controller.step(score, plan, is_first)
 
 
 class ByPolicy(Acting):
@@ -132,6 +134,8 @@ class ByGuidedPlanner(Acting):
 
     Args:
         proposals: imagined rollouts of the policy that join the candidates of a decision.
+        objective: what plans are scored by; the learned reward when None.
+        aggregation: how the returns of a plan's particles are joined; the mean when None.
 
     Raises:
         ValueError: when ``proposals`` is negative.
@@ -141,10 +145,15 @@ class ByGuidedPlanner(Acting):
 
     name = "guided planner"
 
-    def __init__(self, proposals: int = 16):
+    def __init__(
+        self,
+        proposals: int = 16,
+        objective: Objective | None = None,
+        aggregation: Aggregation | None = None,
+    ):
         if proposals < 0:
             raise ValueError(f"proposals={proposals}: choose 0 or more")
-        self.proposals = proposals
+        self.proposals, self.objective, self.aggregation = proposals, objective, aggregation
 
     def check(self, parts: Parts) -> None:
         """Refuses to act without a value."""
@@ -160,12 +169,13 @@ class ByGuidedPlanner(Acting):
     ) -> tuple[Float[Tensor, "B A"], PlanState]:
         """A step of model predictive control with help."""
         model, behaviour = parts.world_model, parts.learned()
-        score = guided_score(model, behaviour, latent)
-        if not self.proposals:
-            return parts.controller.step(score, plan, is_first)
+        score = guided_score(model, behaviour, latent, self.objective, self.aggregation)
         horizon = parts.controller.planner.horizon
-        extra = proposals(model, behaviour, latent, horizon, self.proposals)
-        return parts.controller.step(score, plan, is_first, proposals=extra)
+        with planning_precision(is_first.device):
+            if not self.proposals:
+                return parts.controller.step(score, plan, is_first)
+            extra = proposals(model, behaviour, latent, horizon, self.proposals)
+            return parts.controller.step(score, plan, is_first, proposals=extra)
 
 
 class Agent(nn.Module):

@@ -12,7 +12,8 @@ from einops import repeat
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from worldmodels.world_model import Rollout, WorldModel
+from worldmodels.rollout import Rollout
+from worldmodels.world_model import WorldModel
 
 
 class Objective(ABC):

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from einops import rearrange, repeat
@@ -23,6 +22,7 @@ from worldmodels.nn.decoders import ConvDecoder, Decoder
 from worldmodels.nn.encoders import ConvEncoder, Encoder
 from worldmodels.nn.heads import ContinueHead, GaussianRewardHead, Head
 from worldmodels.nn.pixels import Centered, PixelScaling
+from worldmodels.rollout import Followed, Rollout, judged, valued
 from worldmodels.types import (
     ActionSpace,
     Batch,
@@ -33,29 +33,6 @@ from worldmodels.types import (
     State,
     Value,
 )
-
-
-class Followed(NamedTuple):
-    """``actions`` (N H A) and the ``states`` that they led to (leading axes N H)."""
-
-    states: State
-    actions: Float[Tensor, "N H A"]
-
-
-class Rollout(NamedTuple):
-    """What an objective may judge: an imagined rollout, more of it on demand.
-
-    The first four fields are those of ``Imagination``. ``frames()`` decodes the H frames after
-    each action (N H C h w, bytes: no gradient); ``disagreement()`` is the ensemble's about each
-    step (N H).
-    """
-
-    feature: Float[Tensor, "N H+1 F"]
-    action: Float[Tensor, "N H A"]
-    reward: Float[Tensor, "N H"]
-    discount: Float[Tensor, "N H"]
-    frames: Callable[[], Tensor]
-    disagreement: Callable[[], Tensor]
 
 
 class WorldModel(nn.Module):
@@ -223,17 +200,41 @@ class WorldModel(nn.Module):
         particles, candidates = self.dynamics.particles, actions.shape[1]
         start = self.dynamics.spread(state, candidates)
         plans = repeat(actions, "B N H A -> (B N P) H A", P=particles)
-        followed = Followed(self.dynamics.imagine(start, plans), plans)
-        dream = self._imagined(start, followed)
-        reward = dream.reward
-        if objective is not None:
-            reward = _judged(objective, self._rollout(start, followed, dream))
-        reached = torch.cumprod(dream.discount, -1)
-        total = reward[:, 0] + (reached[:, :-1] * reward[:, 1:]).sum(-1)
-        if value is not None:
-            total = total + reached[:, -1] * _valued(value, dream.feature[:, -1])
+        if objective is None:
+            total = self._learned_return(start, plans, value)
+        else:
+            total = self._judged_return(start, plans, value, objective)
         returns = rearrange(total, "(B N P) -> B N P", N=candidates, P=particles)
         return returns.mean(-1) if aggregation is None else aggregation(returns)
+
+    def _learned_return(
+        self, start: State, plans: Float[Tensor, "N H A"], value: Value | None
+    ) -> Float[Tensor, " N"]:
+        """Reads each step as it is predicted: nothing of the dream is kept or copied."""
+        feature = self.feature(start)
+        total, reached = torch.zeros_like(feature[:, 0]), torch.ones_like(feature[:, 0])
+        for state in self.dynamics.unroll(start, plans):
+            feature = self.feature(state)
+            total = total + reached * self.reward(feature)
+            reached = reached * self._discounts(feature)
+        return total if value is None else total + reached * valued(value, feature)
+
+    def _judged_return(
+        self,
+        start: State,
+        plans: Float[Tensor, "N H A"],
+        value: Value | None,
+        objective: Callable[[Rollout], Tensor],
+    ) -> Float[Tensor, " N"]:
+        """Shows the objective the whole dream."""
+        followed = Followed(self.dynamics.imagine(start, plans), plans)
+        dream = self._imagined(start, followed)
+        reward = judged(objective, self._rollout(start, followed, dream))
+        reached = torch.cumprod(dream.discount, -1)
+        total = reward[:, 0] + (reached[:, :-1] * reward[:, 1:]).sum(-1)
+        return (
+            total if value is None else total + reached[:, -1] * valued(value, dream.feature[:, -1])
+        )
 
     def _rollout(self, start: State, followed: Followed, dream: Imagination) -> Rollout:
         def disagreement() -> Tensor:
@@ -268,33 +269,3 @@ def _check_options(discount: float, image_fraction: float) -> None:
         raise ValueError(f"discount={discount}: choose a number above 0 and at most 1")
     if not 0 < image_fraction <= 1:
         raise ValueError(f"image_fraction={image_fraction}: choose a share above 0 and at most 1")
-
-
-def _judged(objective: Callable[[Rollout], Tensor], rollout: Rollout) -> Tensor:
-    reward = objective(rollout)
-    if reward.shape != rollout.reward.shape:
-        raise ValueError(
-            f"objective {objective!r} returned shape {tuple(reward.shape)}, "
-            f"expected one reward per step [N, H] = {tuple(rollout.reward.shape)}"
-        )
-    wrong = int((~torch.isfinite(reward)).sum())
-    if wrong:
-        raise ValueError(
-            f"objective {objective!r}: {wrong} of {reward.numel()} rewards are not finite: "
-            "guard its logarithms and divisions"
-        )
-    return reward
-
-
-def _valued(value: Value, feature: Tensor) -> Tensor:
-    fix = f"fit it to this model's features of size {feature.shape[-1]}"
-    try:
-        worth = value(feature)
-    except RuntimeError as error:
-        raise ValueError(f"the value cannot read the feature ({error}): {fix}") from error
-    if worth.shape != feature.shape[:-1]:
-        raise ValueError(
-            f"the value returned shape {tuple(worth.shape)}, "
-            f"expected {tuple(feature.shape[:-1])}: {fix}"
-        )
-    return worth

@@ -14,7 +14,7 @@ from worldmodels.dynamics import (
     RedrawMember,
     RSSMState,
 )
-from worldmodels.dynamics.base import select_state
+from worldmodels.dynamics.base import select_state, stack_states
 from worldmodels.dynamics.check import check_dynamics
 from worldmodels.dynamics.members import group_rows
 from worldmodels.model_folder import agent_parser, build_agent, load, save_agent
@@ -89,7 +89,7 @@ def test_one_member_is_the_plain_rssm(plain, ensemble_of):
     joined.load_state_dict(model.state_dict() | transitions(joined, [model]))
     actions = torch.randn(B, T, A)
     torch.manual_seed(1)
-    expected = Dynamics.imagine(model, model.initial(B), actions)
+    expected = stack_states(list(Dynamics.unroll(model, model.initial(B), actions)), 1)
     torch.manual_seed(1)
     found = joined.imagine(joined.initial(B), actions)
     for ours, reference in zip(found[:3], expected, strict=True):

@@ -1,20 +1,32 @@
 """How a learned behaviour helps a planner: a value at its horizon, and plans to start from."""
 
+from collections.abc import Callable
+
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
 from worldmodels.behaviours.base import Behaviour
 from worldmodels.dynamics.base import repeat_state
+from worldmodels.rollout import Rollout
 from worldmodels.types import ScoreFn, State
 from worldmodels.world_model import WorldModel
 
 
-def guided_score(world_model: WorldModel, behaviour: Behaviour, state: State) -> ScoreFn:
-    """The predicted return of plans from ``state``, with the value of where they end."""
+def guided_score(
+    world_model: WorldModel,
+    behaviour: Behaviour,
+    state: State,
+    objective: Callable[[Rollout], Tensor] | None = None,
+    aggregation: Callable[[Tensor], Tensor] | None = None,
+) -> ScoreFn:
+    """The predicted return of plans from ``state``, with the value of where they end.
+
+    Objective and aggregation are those of ``WorldModel.score``.
+    """
 
     def score(actions: Tensor) -> Tensor:
-        return world_model.score(state, actions, behaviour.value)
+        return world_model.score(state, actions, behaviour.value, objective, aggregation)
 
     return score
 

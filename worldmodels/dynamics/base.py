@@ -1,7 +1,7 @@
 """The dynamics contract, the time loops (written once, here), and helpers for latent states."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -133,10 +133,12 @@ class Dynamics(nn.Module, ABC):
             posteriors.append(state)
         return Observed(stack_states(posteriors, 1), stack_states(priors, 1))
 
-    def imagine(self, state: State, actions: Float[Tensor, "N H A"]) -> State:
-        """Predicts H steps under given actions; leading axes of the result are N H."""
-        states = []
+    def unroll(self, state: State, actions: Float[Tensor, "N H A"]) -> Iterator[State]:
+        """Predicts H steps under given actions, one after the other; each state has rows N."""
         for action in actions.unbind(1):
             state = self.prior(state, action)
-            states.append(state)
-        return stack_states(states, 1)
+            yield state
+
+    def imagine(self, state: State, actions: Float[Tensor, "N H A"]) -> State:
+        """All states of ``unroll``; their leading axes are N H."""
+        return stack_states(list(self.unroll(state, actions)), 1)

@@ -4,7 +4,7 @@ Every member has a memory and a prior of its own; posterior, encoder and all hea
 state names the member that predicted it, so that a trajectory knows whose opinion it follows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -140,10 +140,11 @@ class Ensemble(RSSM):
         with torch.autocast(embed.device.type, enabled=False):
             return Dynamics.observe(self, embed.float(), action, is_first, state)
 
-    def imagine(self, state: EnsembleState, actions: Float[Tensor, "N H A"]) -> EnsembleState:
-        """The base loop."""
-        with torch.autocast(actions.device.type, enabled=False):
-            return Dynamics.imagine(self, state, actions)
+    def unroll(
+        self, state: EnsembleState, actions: Float[Tensor, "N H A"]
+    ) -> Iterator[EnsembleState]:
+        """The base loop: members take turns."""
+        return Dynamics.unroll(self, state, actions)
 
     def _in_turn(self, count: int) -> Tensor:
         return torch.arange(count, device=self.stoch_in.weight.device) % self.members

@@ -10,6 +10,7 @@ Only ``deter -> posterior sample -> next deter`` is sequential; everything else 
 actions and embeddings, prior parameters) is computed for all time steps at once.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -33,8 +34,8 @@ class RSSMState(NamedTuple):
 class RSSM(Dynamics):
     """A GRU memory with a stochastic latent; use a subclass that names the latent.
 
-    The loops run in float32 whatever the mixed precision around them: at these sizes the casts
-    cost more than the arithmetic saves.
+    ``observe`` and ``imagine`` run in float32 whatever the mixed precision around them: at the
+    sizes of training the casts cost more than the arithmetic saves. ``unroll`` follows it.
 
     Reference: Hafner et al., 2019 (PlaNet), equation 4.
     """
@@ -116,19 +117,21 @@ class RSSM(Dynamics):
             prior_params = self.latent.params(self.prior_net(posterior.deter))
             return Observed(posterior, self._sampled(posterior.deter, prior_params))
 
-    def imagine(self, state: RSSMState, actions: Float[Tensor, "N H A"]) -> RSSMState:
-        """The base loop with actions projected and noise drawn for all steps at once."""
+    def imagine(self, state: State, actions: Float[Tensor, "N H A"]) -> State:
+        """The base loop in float32."""
         with torch.autocast(actions.device.type, enabled=False):
-            count, steps = actions.shape[:2]
-            projected = self.action_in(actions).unbind(1)
-            noise = self.latent.noise((steps, count), state.stoch)
-            deter, stoch, states = state.deter, state.stoch, []
-            for t in range(steps):
-                deter = self._advance(deter, stoch, projected[t])
-                params = self.latent.params(self.prior_net(deter))
-                stoch = self.latent.sample(params, noise[t])
-                states.append(RSSMState(deter, stoch, params))
-            return stack_states(states, 1)
+            return super().imagine(state, actions)
+
+    def unroll(self, state: RSSMState, actions: Float[Tensor, "N H A"]) -> Iterator[RSSMState]:
+        """The base loop with actions projected and noise drawn for all steps at once."""
+        count, steps = actions.shape[:2]
+        projected = self.action_in(actions).unbind(1)
+        noise = self.latent.noise((steps, count), state.stoch)
+        for t in range(steps):
+            deter = self._advance(state.deter, state.stoch, projected[t])
+            params = self.latent.params(self.prior_net(deter))
+            state = RSSMState(deter, self.latent.sample(params, noise[t]), params)
+            yield state
 
     def _advance(self, deter: Tensor, stoch: Tensor, projected_action: Tensor) -> Tensor:
         hidden = nn.functional.silu(self.input_norm(self.stoch_in(stoch) + projected_action))
