@@ -3,7 +3,7 @@ import pytest
 from rollouts import play, random_policy
 
 from worldmodels.envs.arm import ArmN, ArmState
-from worldmodels.envs.world import WorldEnv
+from worldmodels.envs.world_env import WorldEnv
 
 PIXELS = np.arange(64) + 0.5
 FAR = (9.0, 9.0)

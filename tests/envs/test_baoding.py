@@ -3,7 +3,7 @@ import pytest
 from rollouts import play, random_policy
 
 from worldmodels.envs.baoding import BaodingPix, BaodingState
-from worldmodels.envs.world import WorldEnv
+from worldmodels.envs.world_env import WorldEnv
 
 STILL = ((0.0, 0.0), (0.0, 0.0))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from worldmodels.envs.cart_swing import CartSwing, CartSwingState
-from worldmodels.envs.world import WorldEnv
+from worldmodels.envs.world_env import WorldEnv
 
 # dm_control runs in its own process: without rendering, so that no test that renders is affected.
 DM_CONTROL = """

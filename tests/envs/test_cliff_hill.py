@@ -4,7 +4,7 @@ import pytest
 
 import worldmodels.envs  # noqa: F401  (registers the worlds)
 from worldmodels.envs.cliff_hill import CliffHill, CliffHillState
-from worldmodels.envs.world import WorldEnv, WorldVectorEnv
+from worldmodels.envs.world_env import WorldEnv, WorldVectorEnv
 
 
 def at(*positions: float, edge: float = 0.5, fallen: bool = False) -> CliffHillState:

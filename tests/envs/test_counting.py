@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from worldmodels.envs.counting import Counting
-from worldmodels.envs.world import WorldEnv, WorldVectorEnv
+from worldmodels.envs.world_env import WorldEnv, WorldVectorEnv
 
 
 def test_frames_rewards_and_blocks_of_an_episode_are_the_written_rows():

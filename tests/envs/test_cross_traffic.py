@@ -3,7 +3,7 @@ import pytest
 from rollouts import play, random_policy
 
 from worldmodels.envs.cross_traffic import CrossTraffic, CrossTrafficState
-from worldmodels.envs.world import WorldEnv
+from worldmodels.envs.world_env import WorldEnv
 
 
 def at(

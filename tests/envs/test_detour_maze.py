@@ -5,7 +5,7 @@ import pytest
 from rollouts import play, random_policy
 
 from worldmodels.envs.detour_maze import DetourMaze, DetourMazeState
-from worldmodels.envs.world import WorldEnv
+from worldmodels.envs.world_env import WorldEnv
 
 UP, RIGHT, DOWN, LEFT = range(4)
 MAGENTA = np.array([240, 60, 170])

@@ -3,7 +3,7 @@ import pytest
 from rollouts import play, random_policy
 
 from worldmodels.envs.glitch_box import GlitchBox, GlitchBoxState
-from worldmodels.envs.world import WorldEnv
+from worldmodels.envs.world_env import WorldEnv
 
 
 def at(x: float, y: float, velocity: tuple[float, float] = (0.0, 0.0)) -> GlitchBoxState:

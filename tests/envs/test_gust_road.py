@@ -6,7 +6,7 @@ from rollouts import Episodes, play, random_policy
 
 from worldmodels.envs.gust_road import GustRoad, GustRoadState
 from worldmodels.envs.noise import normal
-from worldmodels.envs.world import WorldEnv
+from worldmodels.envs.world_env import WorldEnv
 
 
 def at(

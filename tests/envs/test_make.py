@@ -128,6 +128,16 @@ def test_a_built_in_world_is_stepped_as_a_batch_and_equals_its_single_copies(nam
             np.testing.assert_array_equal(field, expected)
 
 
+@pytest.mark.parametrize("copies", [1, 2])
+def test_arguments_reach_the_built_in_world(copies):
+    options = {"arguments": {"links": 5}}
+    env = make_env("worldmodels/ArmN-v0", copies, options=options)
+    assert env.action_space.dim == 5
+    wrong = {"arguments": {"joints": 5}}
+    with pytest.raises(TypeError, match="ArmN has no argument 'joints': choose from links, "):
+        make_env("worldmodels/ArmN-v0", copies, options=wrong)
+
+
 def test_cart_pole_is_seen_through_its_renderer_or_names_the_missing_one():
     env = make_env("CartPole-v1", size=(40, 60), action_repeat=2)
     assert isinstance(env, SingleEnvs)

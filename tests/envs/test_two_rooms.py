@@ -12,7 +12,7 @@ from worldmodels.envs.two_rooms import (
     right_wall,
     upper_right,
 )
-from worldmodels.envs.world import WorldEnv
+from worldmodels.envs.world_env import WorldEnv
 
 
 def at(x: float, y: float) -> TwoRoomsState:

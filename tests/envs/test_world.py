@@ -17,7 +17,7 @@ from worldmodels.envs.detour_maze import DetourMaze
 from worldmodels.envs.glitch_box import GlitchBox
 from worldmodels.envs.gust_road import GustRoad
 from worldmodels.envs.two_rooms import TwoRooms
-from worldmodels.envs.world import WorldEnv, WorldVectorEnv
+from worldmodels.envs.world_env import WorldEnv, WorldVectorEnv
 
 WORLDS = [
     CliffHill(),
@@ -204,6 +204,8 @@ def test_mistakes_at_construction_are_named():
         WorldVectorEnv(Counting(), time_limit=-1)
     with pytest.raises(TypeError, match="give a World or the path"):
         WorldEnv("collections:OrderedDict")
+    with pytest.raises(ValueError, match="built already; leave them out"):
+        WorldEnv(Counting(), arguments={"length": 3})
     with pytest.raises(ValueError, match="3 seeds for 2 envs; give one seed per env"):
         WorldVectorEnv(Counting(), num_envs=2).reset(seed=[1, 2, 3])
 

@@ -22,7 +22,7 @@ _WORLDS = {
 for _name, _path in _WORLDS.items():
     register(
         id=f"worldmodels/{_name}-v0",
-        entry_point="worldmodels.envs.world:WorldEnv",
-        vector_entry_point="worldmodels.envs.world:WorldVectorEnv",
+        entry_point="worldmodels.envs.world_env:WorldEnv",
+        vector_entry_point="worldmodels.envs.world_env:WorldVectorEnv",
         kwargs={"world": _path},
     )

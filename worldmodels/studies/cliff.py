@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from worldmodels.agent import Agent
 from worldmodels.envs.cliff_hill import CliffHill
 from worldmodels.envs.make import make_env
-from worldmodels.envs.world import WorldVectorEnv
+from worldmodels.envs.world_env import WorldVectorEnv
 from worldmodels.evaluation import evaluate_returns
 from worldmodels.evaluation.compare import Contender, compare, plan_promise
 from worldmodels.studies.base import Arm, Role, Study
