@@ -72,20 +72,24 @@ def build_world(world: World | str, arguments: Mapping[str, Any] | None = None) 
         TypeError: when it is no world, or has no such argument.
         ValueError: when arguments come with a world that is built already.
     """
-    if isinstance(world, str):
-        cls = pkgutil.resolve_name(world)
-        known = inspect.signature(cls).parameters
-        for name in arguments or {}:
-            if name not in known:
-                raise TypeError(
-                    f"{cls.__name__} has no argument '{name}': choose from {', '.join(known)}"
-                )
-        world = cls(**arguments or {})
-    elif arguments:
-        raise ValueError(f"arguments={arguments!r}: the world is built already; leave them out")
-    if not isinstance(world, World):
-        raise TypeError(f"world is {world!r}; give a World or the path 'package.module:Class'")
-    return world
+    if not isinstance(world, str):
+        if arguments:
+            raise ValueError(f"arguments={arguments!r}: the world is built already; leave them out")
+        return _checked(world, world)
+    make = pkgutil.resolve_name(world)
+    known = inspect.signature(make).parameters if arguments else {}
+    for name in arguments or {}:
+        if name not in known:
+            raise TypeError(
+                f"{make.__name__} has no argument '{name}': choose from {', '.join(known)}"
+            )
+    return _checked(make(**arguments or {}), world)
+
+
+def _checked(made: Any, asked: World | str) -> World:
+    if not isinstance(made, World):
+        raise TypeError(f"world is {asked!r}; give a World or the path 'package.module:Class'")
+    return made
 
 
 class Outcome(NamedTuple):
