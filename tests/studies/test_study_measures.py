@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from einops import rearrange
 
 from worldmodels.envs.arm import ArmN
+from worldmodels.envs.cart_swing import CartSwing, CartSwingState
 from worldmodels.envs.cliff_hill import CliffHill, CliffHillState
 from worldmodels.envs.gust_road import GustRoad
 from worldmodels.studies.cliff import FALLS, SHORT, stops
@@ -10,7 +12,7 @@ from worldmodels.studies.closed_loop import drive
 from worldmodels.studies.exact import arm_score, world_score
 from worldmodels.studies.exploitation import area_under_roc, outing
 from worldmodels.studies.gradient_planning import equal_planners, gradient_error
-from worldmodels.studies.simulator import CART, COLOURS, POLE, PSNR, centre, frame_errors
+from worldmodels.studies.simulator import CART, POLE, PSNR, TINTS, centre, frame_errors
 
 
 def test_a_world_scores_plans_by_its_own_rewards():
@@ -83,14 +85,27 @@ def painted(row, column, colour):
     return frame
 
 
+ORANGE = (226, 104, 40)
+
+
 def test_an_object_is_found_at_the_centre_of_its_colour():
-    frame = painted(20, 41, COLOURS[POLE])
-    assert centre(frame, COLOURS[POLE]).tolist() == pytest.approx([20.0, 41.0])
-    assert centre(frame, COLOURS[CART]).tolist() == [31.5, 31.5]
+    frame = painted(20, 41, ORANGE)
+    assert centre(frame, TINTS[POLE]).tolist() == pytest.approx([20.0, 41.0])
+    assert centre(frame, TINTS[CART]).tolist() == [31.5, 31.5]
+
+
+@pytest.mark.parametrize("position", [-1.5, 0.0, 0.8])
+def test_the_cart_is_found_on_its_rail_however_pale_the_picture(position):
+    still = CartSwingState(*np.array([[position], [np.pi], [0.0], [0.0]]))
+    frame = rearrange(CartSwing().render(still)[0], "h w C -> C h w")
+    column = 31.5 + 15 * position
+    assert centre(frame, TINTS[CART])[1] == pytest.approx(column, abs=0.3)
+    pale = (0.8 * frame + 40).astype(np.uint8)
+    assert centre(pale, TINTS[CART])[1] == pytest.approx(column, abs=0.3)
 
 
 def test_frame_errors_are_distances_and_decibels_by_hand():
-    errors = frame_errors(painted(20, 41, COLOURS[POLE]), painted(24, 38, COLOURS[POLE]))
+    errors = frame_errors(painted(20, 41, ORANGE), painted(24, 38, ORANGE))
     assert errors[POLE] == pytest.approx(5.0)
     assert errors[CART] == 0
     same, lighter = np.zeros((3, 64, 64), np.uint8), np.full((3, 64, 64), 5, np.uint8)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -22,9 +22,22 @@ from worldmodels.world_model import WorldModel
 
 COPY, MODEL, STRANGE = "copy of the last frame", "model", "model, actions of another episode"
 PSNR, CART, POLE = "psnr", "cart error", "pole error"
-COLOURS = {CART: (52, 84, 140), POLE: (226, 104, 40)}
+RED, BLUE = 0, 2
 CONTEXT, HORIZON = 5, 20
 ENV = {"id": "worldmodels/CartSwing-v0", "action_repeat": 4}
+
+
+class Tint(NamedTuple):
+    """How much channel ``more`` exceeds channel ``less``: in an object's colour, and beside it."""
+
+    more: int
+    less: int
+    full: int
+    none: int
+
+
+# The rail is a little blue too, and the hinge's cap a little red: they count for nothing.
+TINTS = {CART: Tint(BLUE, RED, 88, 40), POLE: Tint(RED, BLUE, 186, 70)}
 
 
 @dataclass(frozen=True)
@@ -84,7 +97,7 @@ class Simulator(Study):
 
     def verdict(self, results: Results) -> list[Check]:
         """Truer than a copy, and objects in place."""
-        places = [results.at_most(MODEL, name, 2.0) for name in COLOURS]
+        places = [results.at_most(MODEL, name, 2.0) for name in TINTS]
         return [results.beats(MODEL, COPY, PSNR), *places]
 
     def _dreams(
@@ -115,21 +128,16 @@ def frame_errors(
     """PSNR of a frame, and how far its objects are from their places."""
     pair = torch.from_numpy(np.stack([guess, truth]))
     errors = {PSNR: float(to_psnr(squared_error(pair[0], pair[1])))}
-    for name, colour in COLOURS.items():
-        gap = centre(guess, colour) - centre(truth, colour)
+    for name, tint in TINTS.items():
+        gap = centre(guess, tint) - centre(truth, tint)
         errors[name] = float(np.hypot(*gap))
     return errors
 
 
-def centre(
-    frame: UInt8[np.ndarray, "C h w"], colour: tuple[int, int, int], reach: float = 80.0
-) -> Float[np.ndarray, " 2"]:
-    """Row and column of an object's centre, by its colour; the frame's middle where it is not seen.
-
-    A pixel weighs 1 in exactly that colour, and 0 from a distance of ``reach`` grey levels on.
-    """
-    difference = frame.astype(float) - np.array(colour, dtype=float)[:, None, None]
-    weight = np.clip(1 - np.sqrt((difference**2).sum(0)) / reach, 0, None)
+def centre(frame: UInt8[np.ndarray, "C h w"], tint: Tint) -> Float[np.ndarray, " 2"]:
+    """Row and column of an object's centre, by its tint; the frame's middle if it is not seen."""
+    excess = frame[tint.more].astype(float) - frame[tint.less]
+    weight = np.clip((excess - tint.none) / (tint.full - tint.none), 0, 1)
     rows, columns = np.indices(weight.shape)
     if weight.sum() == 0:
         return np.array([(side - 1) / 2 for side in weight.shape])
