@@ -7,10 +7,6 @@ from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 import numpy as np
-import torch
-from einops import rearrange
-from jaxtyping import Float
-from torch import Tensor
 
 from worldmodels.envs.arm import ArmN
 from worldmodels.envs.cart_swing import CartSwing, CartSwingState
@@ -19,10 +15,9 @@ from worldmodels.envs.world import World, WorldState
 from worldmodels.planning import CEM, Planner, RandomShooting
 from worldmodels.studies.base import Arm, Role, Study
 from worldmodels.studies.exact import world_score
-from worldmodels.studies.learning import learn, random_data
+from worldmodels.studies.learning import cold_plan, learn, learned_plan, random_data
 from worldmodels.studies.results import Check, Numbers, Results
-from worldmodels.types import ActionSpace, ScoreFn, State
-from worldmodels.world_model import WorldModel
+from worldmodels.types import ActionSpace
 
 MANY, ELITES, FEW = "shooting 3,000", "CEM 300 x 3", "shooting 900"
 LEARNED, REALISED = "arm of 4, learned from pixels", "arm of 4, what that plan really pays"
@@ -83,14 +78,15 @@ class Elites(Study):
         for problem in _problems(rng, self.states):
             score = world_score(problem.world, problem.start, problem.repeat)
             for name, planner in _planners(problem.world.action_space).items():
-                plan = _plan(planner, score, self.states, seed)
+                plan = cold_plan(planner, score, self.states, seed)
                 numbers[name][problem.name] = float(score(plan[:, None]).mean())
         options = {"env.id": "worldmodels/ArmN-v0", **random_data(self.steps, self.updates)}
         model = learn(folder / "model", seed, options).world_model
         world = ArmN()
         start = world.reset(rng, self.states)
         for name, planner in _planners(world.action_space).items():
-            numbers[name] |= _learned(model, world, start, planner, seed)
+            plan = learned_plan(model, world, start, planner, seed)
+            numbers[name] |= {LEARNED: plan.promised, REALISED: plan.realised}
         return numbers
 
     def verdict(self, results: Results) -> list[Check]:
@@ -115,31 +111,3 @@ def _problems(rng: np.random.Generator, states: int) -> Iterator[Problem]:
     yield Problem("cart", CartSwing(), CartSwingState(position, angle, still, still), 8)
     road = GustRoad(sigma=0.0)
     yield Problem("road", road, road.reset(rng, states), 1)
-
-
-def _plan(planner: Planner, score: ScoreFn, states: int, seed: int) -> Float[Tensor, "B H A"]:
-    generator = torch.Generator().manual_seed(seed)
-    return planner.plan(score, planner.initial(states), generator).actions
-
-
-def _learned(
-    model: WorldModel, world: World, start: WorldState, planner: Planner, seed: int
-) -> dict[str, float]:
-    """What the model promises of its plans, and what they pay in the world."""
-    states = len(start[0])
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        latent = first_sight(model, world, start)
-        plan = _plan(planner, lambda actions: model.score(latent, actions), states, seed)
-        # The latents are drawn: an average, free of the luck that the planner selected.
-        promised = model.score(latent, plan[:, None].expand(-1, 32, -1, -1)).mean()
-    realised = world_score(world, start)(plan[:, None]).mean()
-    return {LEARNED: float(promised), REALISED: float(realised)}
-
-
-def first_sight(model: WorldModel, world: World, start: WorldState) -> State:
-    """The latent state after the first frame of each start."""
-    frames = rearrange(torch.from_numpy(world.render(start)), "B h w C -> B C h w")
-    fresh = model.dynamics.initial(len(frames))
-    action = torch.zeros(len(frames), model.action_space.dim)
-    return model.filter(frames, action, torch.ones(len(frames), dtype=torch.bool), fresh)

@@ -1,10 +1,20 @@
-"""How studies learn models from pixels: `worldmodels fit` in the demo's sizes."""
+"""How studies learn models from pixels, in the demo's sizes, and plan in them."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
 
 from worldmodels.agent import Agent
+from worldmodels.envs.world import World, WorldState
+from worldmodels.planning import Planner
+from worldmodels.studies.exact import world_score
+from worldmodels.types import ScoreFn, State
+from worldmodels.world_model import WorldModel
 
 
 def learn(folder: Path, seed: int, options: Mapping[str, Any], resume: bool = False) -> Agent:
@@ -37,3 +47,39 @@ def random_data(steps: int, updates: int) -> dict[str, Any]:
         "updates": updates,
         "round_updates": updates,
     }
+
+
+class LearnedPlan(NamedTuple):
+    """What a learned model promises of its plans, and what they pay in the world (mean returns)."""
+
+    promised: float
+    realised: float
+
+
+def learned_plan(
+    model: WorldModel, world: World, start: WorldState, planner: Planner, seed: int
+) -> LearnedPlan:
+    """Plans once in a learned model, which sees the first frame of each start."""
+    states = len(start[0])
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        latent = first_sight(model, world, start)
+        plan = cold_plan(planner, lambda actions: model.score(latent, actions), states, seed)
+        # The latents are drawn: an average, free of the luck that the planner selected.
+        promised = model.score(latent, plan[:, None].expand(-1, 32, -1, -1)).mean()
+    realised = world_score(world, start)(plan[:, None]).mean()
+    return LearnedPlan(float(promised), float(realised))
+
+
+def cold_plan(planner: Planner, score: ScoreFn, states: int, seed: int) -> Float[Tensor, "B H A"]:
+    """A plan for each of ``states`` starts, without a warm start."""
+    generator = torch.Generator().manual_seed(seed)
+    return planner.plan(score, planner.initial(states), generator).actions
+
+
+def first_sight(model: WorldModel, world: World, start: WorldState) -> State:
+    """The latent state after the first frame of each start."""
+    frames = rearrange(torch.from_numpy(world.render(start)), "B h w C -> B C h w")
+    fresh = model.dynamics.initial(len(frames))
+    action = torch.zeros(len(frames), model.action_space.dim)
+    return model.filter(frames, action, torch.ones(len(frames), dtype=torch.bool), fresh)
