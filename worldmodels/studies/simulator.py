@@ -25,6 +25,16 @@ PSNR, CART, POLE = "psnr", "cart error", "pole error"
 RED, BLUE = 0, 2
 CONTEXT, HORIZON = 5, 20
 ENV = {"id": "worldmodels/CartSwing-v0", "action_repeat": 4}
+# More than the demo's, for a world with speeds, and pictures rather than rewards in view.
+SIZES = {
+    "env.num_envs": 20,
+    "collect.episodes": 20,
+    "model.dynamics.stoch": 30,
+    "model.dynamics.deter": 128,
+    "model.dynamics.hidden": 128,
+    "model.image_weight": 0.5,
+    "batches.batch_length": 30,
+}
 
 
 class Tint(NamedTuple):
@@ -65,8 +75,8 @@ class Simulator(Study):
             POLE: "pixels between the dreamt and the true centre of the pole at step 20",
         }
     )
-    steps: int = 5000
-    updates: int = 1500
+    steps: int = 15_000
+    updates: int = 2500
     episodes: int = 10
     dreams: int = 8
 
@@ -78,8 +88,7 @@ class Simulator(Study):
     def run(self, seed: int, folder: Path) -> Numbers:
         """Trains on random episodes, dreams of others."""
         options = {f"env.{name}": value for name, value in ENV.items()}
-        options |= {"env.num_envs": 4, "collect.episodes": 4}
-        options |= random_data(self.steps, self.updates)
+        options |= SIZES | random_data(self.steps, self.updates)
         model = learn(folder / "model", seed, options).world_model
         env = make_env(**ENV, num_envs=self.episodes)
         episodes = collect_episodes(
