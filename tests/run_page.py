@@ -20,6 +20,7 @@ BLOCK = re.compile(r"^```(bash|python|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTA
 NOT_RUN = {
     "make demo": "installs, then trains for minutes: run by hand",
     "make test": "would run this test in itself",
+    "worldmodels bench plan": "measures for a minute, and best on a quiet machine",
     "make check": "lints and type-checks: run on every change",
 }
 
