@@ -288,6 +288,8 @@ def test_record_train_offline_evaluate_and_dream(do, counted):
     assert done.out == "wrote dream.gif: 8 frames at 10 per second\n"
     video = read_video("dream.gif")
     assert (len(video.frames), video.fps) == (8, 10)
+    told = mistake(do("imagine", "runs/mine", f"--data={counted}", "--policy", *dreams))
+    assert "--policy: runs/mine learned no policy; leave it out" in told
     told = mistake(do("imagine", "runs/mine", f"--data={counted}", "--episode=3", *dreams))
     assert told.endswith(f"--episode 3: {counted} holds episodes 0 to 2")
     told = mistake(do("evaluate", "runs/mine", f"--data={SAMPLE}", *dreams))

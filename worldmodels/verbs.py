@@ -24,6 +24,7 @@ from worldmodels.replay.episode import Episode
 from worldmodels.replay.inspect import inspect_dataset
 from worldmodels.replay.spec import DatasetSpec
 from worldmodels.replay.store import EpisodeStore
+from worldmodels.types import Policy
 from worldmodels.viz.panels import dream_panels
 from worldmodels.viz.plots import error_by_horizon, save_figure
 from worldmodels.viz.video import check_video_path, write_video
@@ -182,10 +183,12 @@ def imagine(arguments: Sequence[str]) -> None:
     parser.add_argument("--episode", type=int, default=0, help="which one of the data set")
     parser.add_argument("--seed", type=int, default=1000)
     parser.add_argument("--planner", type=str | None, default=None, help=_PLANNER)
+    parser.add_argument("--policy", action="store_true", help="let it act in the dream")
     options = parser.read(arguments)
     _check_counts(options, "context", "horizon", "futures")
     check_video_path(options.out)
     agent, about = _agent_of(options.run, options.planner), read_about(options.run)
+    policy = _policy_of(options.run, agent) if options.policy else None
     if options.data is None:
         env = _env_of(options.run)
         played = evaluate_returns(agent, env, 1, options.seed).episodes
@@ -202,6 +205,7 @@ def imagine(arguments: Sequence[str]) -> None:
         options.futures,
         options.start,
         options.seed,
+        policy,
     )
     frames = dream_panels(dream, title=about["env"]["id"])
     write_video(options.out, frames, frame_rate)
@@ -240,6 +244,14 @@ def _recorded(store: EpisodeStore, index: int) -> Episode:
 
 def _agent_of(run: Path, planner: str | None) -> Agent:
     return load(run) if planner is None else load_planning(run, planner)
+
+
+def _policy_of(run: Path, agent: Agent) -> Policy:
+    """The mode of the run's policy, as a function of features."""
+    behaviour = agent.behaviour
+    if behaviour is None:
+        raise ValueError(f"--policy: {run} learned no policy; leave it out, or train with a recipe")
+    return lambda feature: behaviour.policy(feature).mode()
 
 
 def _env_of(run: Path) -> PixelEnv:

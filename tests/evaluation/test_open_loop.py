@@ -226,6 +226,14 @@ def test_dream_follows_the_true_actions_from_the_last_seen_frame():
     assert (dream.context, dream.start) == (3, 1)
 
 
+def test_a_policy_may_act_in_the_dream_instead():
+    dream = imagine_episode(
+        model(), episode(), 3, 4, start=1, policy=lambda feature: torch.zeros(len(feature), 1)
+    )
+    assert dream.truth[:, 0, 0, 0].tolist() == [30, 40, 50, 60, 70, 80, 90]
+    assert dream.dream[0, :, 0, 0, 0].tolist() == [52, 54, 56, 58]  # this model drifts by 2
+
+
 def test_futures_differ_where_the_model_is_unsure_and_follow_the_seed():
     def dreams(seed):
         return imagine_episode(model(Noisy), episode(), 3, 4, futures=2, seed=seed).dream_reward

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from worldmodels.dynamics.base import repeat_state, select_state
 from worldmodels.replay.episode import Episode
-from worldmodels.types import State
+from worldmodels.types import Policy, State
 from worldmodels.viz.dream import DreamRecord
 from worldmodels.world_model import WorldModel
 
@@ -46,8 +46,9 @@ def imagine_episode(
     futures: int = 1,
     start: int = 0,
     seed: int = 0,
+    policy: Policy | None = None,
 ) -> DreamRecord:
-    """Shows the model ``context`` frames and lets it dream on under the true actions.
+    """Shows the model ``context`` frames and lets it dream on.
 
     Args:
         world_model: the model.
@@ -57,6 +58,7 @@ def imagine_episode(
         futures: how many dreams are drawn.
         start: the first row of the episode.
         seed: of the dreams; torch's own generators are left as they were.
+        policy: acts in the dream; the true actions are repeated when None.
 
     Raises:
         ValueError: when the episode is too short, or a number is below 1.
@@ -69,8 +71,12 @@ def imagine_episode(
         torch.manual_seed(seed)
         seen = world_model.observe(obs.to(device), action.to(device), is_first.to(device))
         after: State = select_state(seen.posterior, (slice(None), context - 1))
-        actions = action[:, context:].to(device).repeat(futures, 1, 1)
-        dream = world_model.rollout(repeat_state(after, futures), actions)
+        starts = repeat_state(after, futures)
+        if policy is None:
+            actions = action[:, context:].to(device).repeat(futures, 1, 1)
+            dream = world_model.rollout(starts, actions)
+        else:
+            dream = world_model.imagine(starts, policy, horizon)
     filtered = world_model.feature(seen.posterior)
     return DreamRecord(
         truth=episode.obs[start : start + context + horizon],
