@@ -33,7 +33,6 @@ SIZES = {
     "model.dynamics.deter": 128,
     "model.dynamics.hidden": 128,
     "model.image_weight": 0.5,
-    "batches.batch_length": 30,
 }
 
 
@@ -76,7 +75,7 @@ class Simulator(Study):
         }
     )
     steps: int = 15_000
-    updates: int = 2500
+    updates: int = 1500
     episodes: int = 10
     dreams: int = 8
 
