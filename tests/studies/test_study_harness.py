@@ -97,12 +97,16 @@ def test_published_pages_tell_passes_failures_and_numbers(tmp_path):
     run_study("good", Stub(), tmp_path / "runs" / "good", range(5))
     run_study("bad", Stub(gain=0.0), tmp_path / "runs" / "bad", range(5))
     run_study("small", Stub.smoke(), tmp_path / "runs" / "small", range(1))
+    remark = tmp_path / "docs" / "results" / "studies" / "bad.txt"
+    remark.parent.mkdir(parents=True)
+    remark.write_text("Too little gain.\n")
     assert publish(tmp_path / "runs", tmp_path / "docs") == ["bad", "good"]
     text = (tmp_path / "docs" / "studies.md").read_text()
     assert "| [`bad`](#bad) | More is more. | FAILS |" in text
     assert "| [`good`](#good) | More is more. | passes |" in text
     assert "| score: points | 2 [0.8, 3.2] | 12 [10.8, 13.2] |" in text
     assert "| cost: seconds |  | 0.5 [0.5, 0.5] |" in text
+    assert text.count("**Remark.** Too little gain.") == text.count("**Remark.**") == 1
     assert "small" not in text
     assert (tmp_path / "docs" / "results" / "studies" / "good.png").stat().st_size > 1000
 
