@@ -44,14 +44,15 @@ def collect(arguments: Sequence[str]) -> None:
     options = parser.read(arguments).as_dict()
     job = {name: options.pop(name) for name in ("env", "episodes", "out", "run", "seed")}
     env = make_env(job["env"], **options)
-    agent = RandomAgent(env.action_space) if job["run"] is None else load(job["run"])
-    policy = "random" if job["run"] is None else "planner"
+    trained = None if job["run"] is None else load(job["run"])
+    agent = RandomAgent(env.action_space) if trained is None else trained
+    policy = "random" if trained is None else trained.acting.name
     shown = {k: v for k, v in options.items() if k not in ("num_envs", "action_repeat")}
     store = EpisodeStore(job["out"], DatasetSpec.of(env, shown))
     before = store.episodes
     # A second call into the same folder goes on with other episodes.
     collect_episodes(
-        env, agent, job["episodes"], seed=job["seed"] + before, explore=job["run"] is not None,
+        env, agent, job["episodes"], seed=job["seed"] + before, explore=trained is not None,
         policy=policy, round=0, on_episode=store.append,
     )  # fmt: skip
     store.close()

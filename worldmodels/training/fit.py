@@ -241,7 +241,7 @@ class _Job:
     def _facts(self, trainer: L.Trainer) -> dict[str, Any]:
         return {
             "device": str(trainer.strategy.root_device),
-            "parameters": sum(p.numel() for p in self.module.world_model.parameters()),
+            "parameters": sum(p.numel() for p in self.agent.parameters()),
             "updates": self.module.update,
             "env_steps": self.buffer.store.steps,
             "seconds": round(self.clock.total(), 1),
