@@ -27,10 +27,12 @@ class CartDynamics(Dynamics):
     """CartSwing's equations behind the interface of learned dynamics; use a subclass.
 
     A frame's embedding starts with the measured position and angle. It corrects a prediction with
-    fixed gains, low ones, since the equations know more than a frame of 64 pixels.
+    fixed gains, low ones, since the equations know more than a frame of 64 pixels. A surprise of
+    more than ``jump`` (m, rad) is no noise: an episode begins elsewhere than ``initial`` supposes,
+    and the frame is believed.
     """
 
-    place_gain, rate_gain = 0.3, 0.05
+    place_gain, rate_gain, jump = 0.3, 0.05, 1.0
 
     def __init__(self, embed_dim: int, action_dim: int, equations: CartEquations):
         super().__init__()
@@ -51,8 +53,11 @@ class CartDynamics(Dynamics):
     def posterior(self, prior: CartState, embed: Float[Tensor, "B E"]) -> CartState:
         """Moves place and rates by a share of the surprise (an alpha-beta filter)."""
         surprise = self._surprise(prior, embed)
-        per_second = self.rate_gain / (self.equations.time_step * self.equations.repeat)
-        correction = torch.cat([self.place_gain * surprise, per_second * surprise], -1)
+        jumped = surprise.abs() > self.jump
+        place_gain = torch.where(jumped, 1.0, self.place_gain)
+        rate_gain = torch.where(jumped, 0.0, self.rate_gain)
+        per_second = rate_gain / (self.equations.time_step * self.equations.repeat)
+        correction = torch.cat([place_gain * surprise, per_second * surprise], -1)
         return prior._replace(motion=prior.motion + correction)
 
     def kl(self, posterior: CartState, prior: CartState) -> Float[Tensor, "*batch"]:
