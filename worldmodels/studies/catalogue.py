@@ -12,6 +12,7 @@ STUDIES = {
     "exploitation": "worldmodels.studies.exploitation:Exploitation",
     "gradient_planning": "worldmodels.studies.gradient_planning:GradientPlanning",
     "planner_tradeoff": "worldmodels.studies.planner_tradeoff:PlannerTradeoff",
+    "reward_swap": "worldmodels.studies.reward_swap:RewardSwap",
     "sources": "worldmodels.studies.sources:Sources",
     "simulator": "worldmodels.studies.simulator:Simulator",
 }
