@@ -57,9 +57,7 @@ class RewardSwap(Study):
         "and 24, instead of 12, are told beside it."
     )
     arms: ClassVar[tuple[Arm, ...]] = (
-        Arm(
-            TRAINED, Role.FIXING, "the reference: four trainings, each plans by its learned reward"
-        ),
+        Arm(TRAINED, Role.FAILING, "a training for each, which every new task needs again"),
         Arm(SWAPPED, Role.FIXING, "one training without rewards, four objectives"),
         Arm(STRANGE, Role.CONTROL, "the reward-free model with the objective of another task"),
     )
