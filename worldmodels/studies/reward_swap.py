@@ -107,7 +107,10 @@ class RewardSwap(Study):
         return checks
 
     def _learn(self, folder: Path, seed: int, task: int, extra: Mapping[str, Any]) -> Agent:
-        options = {"env.id": FACTORY, "env.options": json.dumps({"task": task})}
+        options: dict[str, Any] = {
+            "env.id": FACTORY,
+            "env.options": json.dumps({"task": task}),
+        }
         # Without rewards the picture alone must make the small walker worth its nats.
         options["model.image_weight"] = 4.0
         return learn(folder, seed, options | random_data(self.steps, self.updates) | dict(extra))
