@@ -10,6 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
 
 from worldmodels.agent import Agent
 from worldmodels.dynamics import ArrivalReward, ExactCartSwing, FittedCartSwing, NeverEnds
@@ -97,7 +100,9 @@ class Sources(Study):
         exact, guess, fitted = (
             simulator(source) for source in (ExactCartSwing, FittedCartSwing, FittedCartSwing)
         )
-        found = fit(_equations(fitted), list(EpisodeStore(folder / "few" / "replay")))
+        shown = list(EpisodeStore(folder / "few" / "replay"))
+        # Every episode shows one frame more than it has steps.
+        found = fit(_equations(fitted), shown[: FRAMES // shown[0].rows])
         numbers = {
             name: {RETURN: self._return(model, seed)}
             for name, model in {
@@ -151,10 +156,16 @@ def fit(equations: CartEquations, episodes: Sequence[Episode]) -> CartParameters
     obs = torch.from_numpy(np.stack([episode.obs for episode in episodes]))
     action = torch.from_numpy(np.stack([episode.action for episode in episodes]))
     measured = CartReadout((3, 64, 64))(HalfRange((3, 64, 64))(obs))
-    # The beginnings of the episodes forgive a wrong guess, the whole of them tells more.
-    begin = measured.shape[1] // 2
-    fit_positions(equations, measured[:, :begin], action[:, :begin], steps=10)
-    return fit_positions(equations, measured, action, steps=10)
+    # Short windows forgive a wrong guess, long ones tell more.
+    for length in (6, 13):
+        fit_positions(equations, cut(measured, length), cut(action, length), steps=8)
+    return _parameters(equations)
+
+
+def cut(sequences: Float[Tensor, "B T X"], length: int) -> Float[Tensor, "N length X"]:
+    """Cuts every sequence into windows of ``length`` rows and drops what remains of it."""
+    rows = sequences.shape[1] // length * length
+    return rearrange(sequences[:, :rows], "B (N T) X -> (B N) T X", T=length)
 
 
 def parameter_errors(found: CartParameters) -> dict[str, float]:
