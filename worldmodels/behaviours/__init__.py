@@ -3,13 +3,36 @@
 from worldmodels.behaviours.actor_critic import ActorCritic
 from worldmodels.behaviours.base import Behaviour
 from worldmodels.behaviours.distillation import Distillation
+from worldmodels.behaviours.dqn import DQN
 from worldmodels.behaviours.gradients import DynamicsBackprop, PolicyGradient, Reinforce
+from worldmodels.behaviours.learner import Learner
+from worldmodels.behaviours.lengths import (
+    FixedLength,
+    LinearLength,
+    RolloutLength,
+    ValidatedLength,
+)
+from worldmodels.behaviours.mbpo import MBPO
+from worldmodels.behaviours.model_free import ModelFree, Perception
+from worldmodels.behaviours.ppo import PPO
+from worldmodels.behaviours.sac import SAC
 
 __all__ = [
+    "DQN",
+    "MBPO",
+    "PPO",
+    "SAC",
     "ActorCritic",
     "Behaviour",
     "Distillation",
     "DynamicsBackprop",
+    "FixedLength",
+    "Learner",
+    "LinearLength",
+    "ModelFree",
+    "Perception",
     "PolicyGradient",
     "Reinforce",
+    "RolloutLength",
+    "ValidatedLength",
 ]

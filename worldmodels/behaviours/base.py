@@ -21,25 +21,12 @@ class ParameterGroup(NamedTuple):
     learning_rate: float
 
 
-class Behaviour(nn.Module, ABC):
-    """A policy and a value over latent features.
+class Decider(nn.Module, ABC):
+    """A policy and a value over latent features, and what an optimiser should know of them.
 
     Subclasses take ``(feature_dim, action_space)`` as their first two arguments, everything else
     has a default.
     """
-
-    @abstractmethod
-    def loss(self, world_model: WorldModel, batch: Batch, posterior: State) -> Losses:
-        """The loss of every learned part.
-
-        Its gradient reaches the behaviour's own parameters alone: neither the world model's nor
-        ``posterior``.
-
-        Args:
-            world_model: where to imagine.
-            batch: the replayed sequences.
-            posterior: their latent states, leading axes B T.
-        """
 
     @abstractmethod
     def policy(self, feature: Float[Tensor, "*batch F"]) -> Distribution:
@@ -56,6 +43,33 @@ class Behaviour(nn.Module, ABC):
     def after_update(self) -> None:
         """Called after every optimiser step: moving averages follow, counters count."""
         return
+
+
+class Behaviour(Decider):
+    """A policy and a value that learn inside a world model.
+
+    Attributes:
+        validates: whether ``validate`` wants to see held-out episodes.
+    """
+
+    validates: bool = False
+
+    @abstractmethod
+    def loss(self, world_model: WorldModel, batch: Batch, posterior: State) -> Losses:
+        """The loss of every learned part.
+
+        Its gradient reaches the behaviour's own parameters alone: neither the world model's nor
+        ``posterior``.
+
+        Args:
+            world_model: where to imagine.
+            batch: the replayed sequences.
+            posterior: their latent states, leading axes B T.
+        """
+
+    def validate(self, world_model: WorldModel, batch: Batch) -> dict[str, Tensor]:
+        """Called once a round with a batch of held-out episodes; what it returns is logged."""
+        return {}
 
 
 class Starts(NamedTuple):

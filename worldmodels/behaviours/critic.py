@@ -28,8 +28,7 @@ class Critic(nn.Module):
 
     def __init__(self, feature_dim: int, hidden: int, layers: int, target_rate: float):
         super().__init__()
-        if not 0 < target_rate <= 1:
-            raise ValueError(f"target_rate={target_rate}: choose a share above 0 and at most 1")
+        check_target_rate(target_rate)
         self.target_rate = target_rate
         self.head = TwoHotHead(feature_dim, hidden, layers)
         self.target = copy.deepcopy(self.head).requires_grad_(False)
@@ -44,8 +43,23 @@ class Critic(nn.Module):
         """Cross-entropy against the returns; neither features nor returns learn from it."""
         return self.head.loss(feature.detach(), returns.detach())
 
-    @torch.no_grad()
     def follow(self) -> None:
         """Moves the target a little towards the head."""
-        for slow, fast in zip(self.target.parameters(), self.head.parameters(), strict=True):
-            slow.lerp_(fast, self.target_rate)
+        follow(self.target, self.head, self.target_rate)
+
+
+@torch.no_grad()
+def follow(target: nn.Module, learner: nn.Module, rate: float) -> None:
+    """Moves the weights of ``target`` towards those of ``learner`` by the share ``rate``."""
+    for slow, fast in zip(target.parameters(), learner.parameters(), strict=True):
+        slow.lerp_(fast, rate)
+
+
+def check_target_rate(target_rate: float) -> None:
+    """Refuses a rate that is no share.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    if not 0 < target_rate <= 1:
+        raise ValueError(f"target_rate={target_rate}: choose a share above 0 and at most 1")

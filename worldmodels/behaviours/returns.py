@@ -15,7 +15,7 @@ def lambda_returns(
     reward: Float[Tensor, "N H"],
     discount: Float[Tensor, "N H"],
     value: Float[Tensor, "N H"],
-    trace: float,
+    trace: float | Float[Tensor, "N H"],
 ) -> Float[Tensor, "N H"]:
     """The return from each of the states 0..H-1, a mix of n-step returns.
 
@@ -26,14 +26,15 @@ def lambda_returns(
         reward: on arrival at states 1..H.
         discount: of what comes after states 1..H.
         value: of states 1..H.
-        trace: lambda; 0 trusts the next state's value alone, 1 only the last one's.
+        trace: lambda; 0 trusts the next state's value alone, 1 only the last one's. One for
+            every step cuts a sequence: at 0 the return ends with the next state's value.
 
     Reference: Hafner et al., 2023 (DreamerV3), equation 7; Sutton and Barto, 2018, equation 12.2.
     """
-    known = reward + (1 - trace) * discount * value
+    known, kept = reward + (1 - trace) * discount * value, trace * discount
     carried, returns = value[:, -1], []
     for k in range(reward.shape[1] - 1, -1, -1):
-        carried = known[:, k] + trace * discount[:, k] * carried
+        carried = known[:, k] + kept[:, k] * carried
         returns.append(carried)
     return torch.stack(returns[::-1], 1)
 

@@ -6,6 +6,7 @@ from worldmodels.dynamics.ensemble import (
     EnsembleRSSM,
     EnsembleState,
 )
+from worldmodels.dynamics.frame_stack import FrameStack
 from worldmodels.dynamics.members import KeepMember, Propagation, RedrawMember
 from worldmodels.dynamics.rssm import RSSM, CategoricalRSSM, GaussianRSSM, RSSMState
 from worldmodels.dynamics.sources import (
@@ -25,6 +26,7 @@ __all__ = [
     "EnsembleState",
     "ExactCartSwing",
     "FittedCartSwing",
+    "FrameStack",
     "GaussianRSSM",
     "KeepMember",
     "NeverEnds",

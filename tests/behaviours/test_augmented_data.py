@@ -1,0 +1,287 @@
+from functools import partial
+
+import pytest
+import torch
+from known_worlds import aim, chain, everywhere_on_the_chain, optimal_chain_values, replayed, train
+from test_actor_critic import gradients, pixel_model, pixels
+
+from worldmodels.behaviours import DQN, MBPO, PPO, SAC, FixedLength, LinearLength, ValidatedLength
+from worldmodels.behaviours.lengths import open_loop_error
+from worldmodels.dynamics import EnsembleRSSM, GaussianRSSM, KeepMember, RedrawMember
+from worldmodels.types import ActionSpace, Batch
+
+REAL, CHOICES = ActionSpace(2, False), ActionSpace(3, True)
+LEARNERS = [(SAC, REAL), (SAC, CHOICES), (DQN, CHOICES), (PPO, REAL), (PPO, CHOICES)]
+NAMES = ["sac", "sac-discrete", "dqn", "ppo", "ppo-discrete"]
+LATENT = partial(GaussianRSSM, stoch=4, deter=8, hidden=8)
+
+
+def augmented(model, learner, steps=2, **options):
+    torch.manual_seed(1)
+    learner = partial(learner, hidden=8, layers=1)
+    behaviour = MBPO(
+        model.dynamics.feature_dim,
+        model.action_space,
+        learner,
+        partial(FixedLength, steps),
+        **options,
+    )
+    for parameter in behaviour.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return behaviour
+
+
+def played(space, **options):
+    """Pixels with actions that somebody took."""
+    batch = pixels(space, **options)
+    chosen = torch.randint(
+        space.dim, batch.reward.shape, generator=torch.Generator().manual_seed(4)
+    )
+    return batch._replace(action=torch.eye(space.dim)[chosen])
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize(("learner", "space"), LEARNERS, ids=NAMES)
+def test_no_gradient_crosses_between_world_model_and_learner(learner, space, ratio):
+    model, batch = pixel_model(space, LATENT), played(space)
+    behaviour = augmented(model, learner, real_ratio=ratio)
+    torch.manual_seed(2)
+    model.loss(batch)[0].total.backward()
+    alone = gradients(model)
+    assert all(grad is None for grad in gradients(behaviour))
+    model.zero_grad()
+    torch.manual_seed(2)
+    losses, posterior = model.loss(batch)
+    (losses.total + behaviour.loss(model, batch, posterior).total).backward()
+    for ours, reference in zip(gradients(model), alone):
+        assert torch.equal(ours, reference)
+    for group in behaviour.parameter_groups():
+        assert any(parameter.grad.abs().sum() > 0 for parameter in group.parameters)
+    learning = {id(p) for group in behaviour.parameter_groups() for p in group.parameters}
+    assert all(p.grad is None for p in behaviour.parameters() if id(p) not in learning)
+
+
+def test_the_loss_is_mixed_by_the_real_ratio():
+    model, batch = pixel_model(CHOICES, LATENT), played(CHOICES)
+    behaviour = augmented(model, DQN)
+    posterior = model.loss(batch)[1]
+    found = []
+    for ratio in (0.0, 1.0, 0.25):
+        behaviour.real_ratio = ratio
+        torch.manual_seed(3)
+        found.append(behaviour.loss(model, batch, posterior).total)
+    imagined, real, mixed = found
+    torch.testing.assert_close(mixed, 0.25 * real + 0.75 * imagined)
+    assert imagined != real
+
+
+def test_without_imagined_data_the_model_is_not_asked():
+    model, batch = pixel_model(CHOICES, LATENT), played(CHOICES)
+    behaviour = augmented(model, DQN, real_ratio=1.0)
+    posterior = model.loss(batch)[1]
+    model.imagine = None
+    assert behaviour.loss(model, batch, posterior).total > 0
+
+
+@pytest.mark.parametrize(("learner", "space"), LEARNERS, ids=NAMES)
+def test_imagination_that_starts_at_terminal_states_teaches_nothing(learner, space):
+    model, batch = pixel_model(space, LATENT), played(space, ended=True)
+    behaviour = augmented(model, learner, real_ratio=0.0)
+    losses = behaviour.loss(model, batch, model.loss(batch)[1])
+    losses.total.backward()
+    assert losses.total == 0
+    for group in behaviour.parameter_groups():
+        assert all(parameter.grad.abs().sum() == 0 for parameter in group.parameters)
+
+
+def test_rollouts_branch_from_every_state_under_the_learners_policy():
+    model = chain(discount=0.8)
+    behaviour = augmented(model, DQN, steps=3)
+    behaviour.learner.act = lambda feature: torch.eye(2)[1].expand(len(feature), 2)
+    batch, posterior = everywhere_on_the_chain(copies=1)
+    made = behaviour.branch(model, batch, posterior, 3)
+    places = made.feature.argmax(-1)
+    assert sorted(places[:, 0].tolist()) == [0, 1, 2, 3, 4, 5]
+    assert torch.equal(made.after.argmax(-1), (places + 1).clamp(max=5))
+    # From place 4 the first step ends the task: the two after it do not happen.
+    rows = {start: row for row, start in enumerate(places[:, 0].tolist())}
+    assert made.weight[rows[4]].tolist() == [1, 0, 0]
+    assert made.weight[rows[2]].tolist() == [1, 1, 1]
+    assert made.weight[rows[5]].tolist() == [0, 0, 0]
+    assert made.reward[rows[4], 0] == 1
+    assert made.discount[rows[4], 0] == 0
+    behaviour.starts = 4
+    assert len(behaviour.branch(model, batch, posterior, 1).reward) == 4
+
+
+@pytest.mark.parametrize("propagation", [KeepMember, RedrawMember])
+def test_rollouts_follow_the_members_of_an_ensemble(propagation):
+    ensemble = partial(EnsembleRSSM, members=3, propagation=propagation, stoch=4, deter=8, hidden=8)
+    model, batch = pixel_model(REAL, ensemble), played(REAL, rows=4, steps=6)
+    posterior = model.loss(batch)[1]
+    behaviour = augmented(model, SAC, steps=4)
+    asked = []
+    transition = model.dynamics.prior
+
+    def prior(state, action):
+        after = transition(state, action)
+        asked.append(torch.stack([state.member, after.member]))
+        return after
+
+    model.dynamics.prior = prior
+    behaviour.branch(model, batch, posterior, 4)
+    members = torch.stack(asked)
+    assert len(members) == 4
+    assert torch.equal(members[0, 0].sort().values, posterior.member.flatten().sort().values)
+    assert torch.equal(members[1:, 0], members[:-1, 1])
+    assert set(members[0, 1].tolist()) == {0, 1, 2}
+    kept = torch.equal(members[0, 1], members[-1, 1])
+    assert kept == (propagation is KeepMember)
+
+
+# The known answers
+
+
+QUICK = {"hidden": 32, "layers": 1, "critic_learning_rate": 1e-2, "actor_learning_rate": 1e-2}
+CHAIN_LEARNERS = {
+    "dqn": partial(DQN, hidden=32, layers=1, learning_rate=1e-2, target_rate=0.1, exploration=0.3),
+    "sac": partial(
+        SAC, **QUICK, target_rate=0.1, target_entropy=0.01, temperature_learning_rate=3e-2
+    ),
+    "ppo": partial(PPO, **QUICK, target_rate=0.2, refresh=3, entropy=1e-2),
+}
+
+
+@pytest.mark.parametrize("learner", CHAIN_LEARNERS)
+def test_the_value_on_the_chain_is_the_optimal_one(learner):
+    torch.manual_seed(0)
+    model = chain(discount=0.8)
+    behaviour = MBPO(
+        6, model.action_space, CHAIN_LEARNERS[learner], partial(FixedLength, 3), real_ratio=0.0
+    )
+    train(behaviour, model, *everywhere_on_the_chain(), updates=300)
+    places, expected = torch.eye(6)[:5], optimal_chain_values(0.8)[:5]
+    value = behaviour.value(places)
+    assert ((value - expected).abs() <= 0.05 * expected).all(), value
+    chosen = behaviour.policy(places).mode().argmax(-1).tolist()
+    assert chosen[0] == 0
+    assert chosen[2:] == [1, 1, 1]
+
+
+AIM_LEARNERS = {
+    "sac": partial(
+        SAC, **QUICK | {"actor_learning_rate": 5e-3}, target_rate=0.2, temperature=0.02,
+        temperature_learning_rate=1e-2, target_entropy=-1.5,
+    ),
+    "ppo": partial(PPO, **QUICK, target_rate=0.2, refresh=3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("learner", AIM_LEARNERS)
+def test_a_continuous_policy_finds_a_good_action_and_its_value(learner):
+    torch.manual_seed(0)
+    model = aim(discount=0.8)
+    behaviour = MBPO(
+        2, model.action_space, AIM_LEARNERS[learner], partial(FixedLength, 2), real_ratio=0.0
+    )
+    batch, posterior = replayed(torch.rand(24, 2))
+    train(behaviour, model, batch, posterior, updates=300)
+    features = torch.rand(24, 2)
+    reward = 1 - (behaviour.policy(features).mode() - 0.5).square()
+    assert reward.min() > 0.9
+    # 1 at every step for ever: 1 / (1 - 0.8).
+    assert (behaviour.value(features) - 5).abs().max() < 0.25, behaviour.value(features)
+
+
+# The length of rollouts
+
+
+def test_a_linear_length_grows_between_two_updates():
+    length = LinearLength(first=1, last=5, begin=100, end=200)
+    assert [length(update) for update in (0, 100, 125, 150, 200, 999)] == [1, 1, 2, 3, 5, 5]
+    shrinks = LinearLength(first=5, last=1, begin=0, end=4)
+    assert [shrinks(update) for update in range(6)] == [5, 4, 3, 2, 1, 1]
+
+
+def test_a_validated_length_stops_before_the_first_step_that_is_too_wrong():
+    length = ValidatedLength(longest=4, tolerance=0.2)
+    assert length(0) == 1
+    length.follow(torch.tensor([0.1, 0.2, 0.3, 0.1]))
+    assert length(0) == 2
+    again = ValidatedLength(longest=4, tolerance=0.2)
+    again.load_state_dict(length.state_dict())
+    assert again(0) == 2
+    length.follow(torch.tensor([0.9, 0.1, 0.1, 0.1]))
+    assert length(0) == 1
+
+
+def walked(places, first):
+    """A sequence of places on the chain, one row a step, always by choice 1."""
+    steps = len(places)
+    flags = torch.zeros(1, steps, dtype=torch.bool)
+    action = torch.eye(2)[torch.ones(1, steps, dtype=torch.int64)]
+    obs = torch.zeros(1, steps, 3, 16, 16, dtype=torch.uint8)
+    return Batch(obs, action, torch.zeros(1, steps), torch.tensor([first]), flags)
+
+
+def test_the_open_loop_error_is_the_share_of_the_variance_that_is_missed():
+    model = chain()
+    # What really happens: every other step to the right fails, which the model does not know.
+    came = torch.eye(6)[torch.tensor([[0, 1, 1, 2, 2]])]
+    batch = walked(range(5), [True, False, False, False, False])
+    seen = type(model.dynamics.initial(1))(came)
+    model.observe = lambda *arguments: Seen(seen)
+    # From 0 it expects 1, 2 where 1, 1 came; twice from 1 it expects 2, 3 for 1, 2 and 2, 2.
+    after = torch.eye(6)[torch.tensor([[1, 1], [1, 2], [2, 2]])]
+    spread = (after - after.mean((0, 1))).square().sum(-1).mean()
+    expected = torch.tensor([0 + 2 + 0, 2 + 2 + 2]) / 3 / spread
+    torch.testing.assert_close(open_loop_error(model, batch, 2), expected)
+
+
+class Seen:
+    def __init__(self, posterior):
+        self.posterior = posterior
+
+
+def test_the_open_loop_error_skips_resets_and_says_when_nothing_is_left():
+    model = chain()
+    batch = walked(range(4), [False, False, True, False])
+    with pytest.raises(ValueError, match="no sequence of 4 rows has 2 steps without a reset"):
+        open_loop_error(model, batch, 2)
+    assert open_loop_error(model, batch, 1).shape == (1,)
+
+
+def test_the_length_follows_validation():
+    behaviour = MBPO(6, ActionSpace(2, True), DQN, partial(ValidatedLength, 2, tolerance=0.5))
+    assert behaviour.validates
+    assert not MBPO(6, ActionSpace(2, True), DQN).validates
+    model = chain()
+    batch = walked(range(4), [True, False, False, False])
+    # The stub believes its own predictions: no error at all.
+    logged = behaviour.validate(model, batch)
+    assert behaviour.length(0) == 2
+    assert {name: value.item() for name, value in logged.items()} == {
+        "open_loop_error/1": 0,
+        "open_loop_error/2": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: MBPO(4, CHOICES, real_ratio=1.5), r"real_ratio=1\.5: choose a share from 0 to 1"),
+        (lambda: MBPO(4, CHOICES, starts=0), "starts=0: choose 1 or more"),
+        (lambda: FixedLength(0), "steps=0: imagine 1 step or more"),
+        (lambda: LinearLength(begin=5, end=5), "begin=5, end=5: begin at 0 or later"),
+        (lambda: ValidatedLength(0), "longest=0: imagine 1 step or more"),
+        (lambda: ValidatedLength(tolerance=0.0), r"tolerance=0\.0: choose a share above 0"),
+        (lambda: PPO(4, CHOICES, clip=1.0), r"clip=1\.0: choose a number between 0 and 1"),
+        (lambda: PPO(4, CHOICES, refresh=0), "refresh=0: choose 1 update or more"),
+        (lambda: SAC(4, CHOICES, temperature=0.0), r"temperature=0\.0: choose a number above 0"),
+        (lambda: SAC(4, REAL, value_scale=0.0), r"value_scale=0\.0: choose a number above 0"),
+        (lambda: DQN(4, CHOICES, exploration=0.0), r"exploration=0\.0: choose a probability"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

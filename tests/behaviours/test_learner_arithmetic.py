@@ -1,0 +1,338 @@
+"""Targets, losses and gradients of the learners against numbers worked out by hand, in float64."""
+
+import math
+
+import pytest
+import torch
+
+from worldmodels.behaviours import DQN, PPO, SAC
+from worldmodels.behaviours.experience import (
+    Experience,
+    imagined_experience,
+    replayed_experience,
+    weighted_mean,
+)
+from worldmodels.behaviours.ppo import clipped_gain, standardised
+from worldmodels.behaviours.q_values import ContinuousPair, DiscretePair
+from worldmodels.nn.distributions import OneHotStraightThrough, TanhNormal
+from worldmodels.types import ActionSpace, Batch, Imagination
+
+REAL, CHOICES = ActionSpace(1, False), ActionSpace(2, True)
+SMALL = {"hidden": 4, "layers": 1}
+
+
+@pytest.fixture(autouse=True)
+def double():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def experience(rows=2, steps=3, dim=2, features=4, **fields):
+    onehot = torch.eye(dim)[torch.randint(dim, (rows, steps))]
+    made = Experience(
+        torch.randn(rows, steps, features), onehot, torch.randn(rows, steps),
+        0.9 * torch.rand(rows, steps), torch.randn(rows, steps, features),
+        torch.ones(rows, steps),
+    )  # fmt: skip
+    return made._replace(**fields)
+
+
+class Table(torch.nn.Module):
+    """The same values in every state."""
+
+    def __init__(self, *values):
+        super().__init__()
+        self.values = torch.tensor(values)
+
+    def forward(self, feature, action=None):
+        if action is None:
+            return self.values.expand(*feature.shape[:-1], -1)
+        return (self.values * action).sum(-1)
+
+
+def shaken(module):
+    torch.manual_seed(1)
+    for parameter in module.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return module
+
+
+# Transitions
+
+
+def test_replayed_transitions_depart_where_rows_arrive():
+    flags = torch.zeros(1, 5, dtype=torch.bool)
+    first, terminal = flags.clone(), flags.clone()
+    first[0, [0, 3]], terminal[0, 2] = True, True
+    number = torch.arange(5.0)[None]
+    batch = Batch(
+        torch.zeros(1, 5, 1, 1, 1, dtype=torch.uint8),
+        number[..., None],
+        10 * number,
+        first,
+        terminal,
+    )
+    made = replayed_experience(batch, 100 * number[..., None], 0.9)
+    assert made.feature[0, :, 0].tolist() == [0, 100, 200, 300]
+    assert made.after[0, :, 0].tolist() == [100, 200, 300, 400]
+    assert made.action[0, :, 0].tolist() == [1, 2, 3, 4]
+    assert made.reward[0].tolist() == [10, 20, 30, 40]
+    # Row 2 is terminal: nothing is discounted after the arrival there, and nothing leaves it.
+    assert made.discount[0].tolist() == pytest.approx([0.9, 0, 0.9, 0.9])
+    assert made.weight[0].tolist() == [1, 1, 0, 1]
+
+
+def test_a_time_limit_keeps_its_discount():
+    first = torch.tensor([[True, False, True, False]])
+    nothing = torch.zeros(1, 4)
+    batch = Batch(
+        torch.zeros(1, 4, 1, 1, 1, dtype=torch.uint8),
+        nothing[..., None],
+        nothing,
+        first,
+        ~first & False,
+    )
+    made = replayed_experience(batch, nothing[..., None], 0.9)
+    assert made.discount[0].tolist() == pytest.approx([0.9, 0.9, 0.9])
+    assert made.weight[0].tolist() == [1, 0, 1]
+
+
+def test_imagined_transitions_count_by_the_chance_that_they_are_reached():
+    dream = Imagination(
+        torch.arange(8.0).reshape(2, 4, 1), torch.zeros(2, 3, 1), torch.zeros(2, 3),
+        0.9 * torch.tensor([[1.0, 0.5, 1.0], [0.2, 1.0, 1.0]]),
+    )  # fmt: skip
+    made = imagined_experience(dream, torch.tensor([1.0, 0.0]), 0.9)
+    torch.testing.assert_close(made.weight, torch.tensor([[1.0, 1.0, 0.5], [0.0, 0.0, 0.0]]))
+    assert made.feature[0, :, 0].tolist() == [0, 1, 2]
+    assert made.after[0, :, 0].tolist() == [1, 2, 3]
+
+
+def test_a_weighted_mean_is_over_what_happened():
+    values, weight = torch.tensor([[2.0, 100.0, 5.0]]), torch.tensor([[1.0, 0.0, 0.5]])
+    assert weighted_mean(values, weight).item() == pytest.approx(4.5 / 1.5)
+    assert weighted_mean(values, 0 * weight) == 0
+
+
+# SAC
+
+
+def test_a_tanh_normals_density_is_the_normals_by_the_slope_of_the_tanh():
+    policy = TanhNormal(torch.tensor([0.3, -1.0]), torch.tensor([0.5, 2.0]))
+    action = torch.tensor([0.6, -0.2])
+    expected = 0.0
+    for mean, std, a in [(0.3, 0.5, 0.6), (-1.0, 2.0, -0.2)]:
+        raw = math.atanh(a)
+        density = math.exp(-0.5 * ((raw - mean) / std) ** 2) / (std * math.sqrt(2 * math.pi))
+        expected += math.log(density / (1 - a * a))
+    assert policy.log_prob(action).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_soft_target_for_choices():
+    learner = SAC(4, CHOICES, temperature=0.5, **SMALL)
+    # Probabilities 0.99 * softmax + 0.005.
+    learner.actor.net.output.bias.data = torch.tensor([math.log(3.0), 0.0])
+    learner.critics.target.first = Table(1.0, 4.0)
+    learner.critics.target.second = Table(2.0, 3.0)
+    reward, discount = torch.tensor([[7.0, 7.0]]), torch.tensor([[0.9, 0.0]])
+    made = experience(1, 2, reward=reward, discount=discount)
+    p = 0.99 * 0.75 + 0.005
+    entropy = -p * math.log(p) - (1 - p) * math.log(1 - p)
+    # The lesser of 1 and 2, and of 4 and 3.
+    soft = p * 1 + (1 - p) * 3 + 0.5 * entropy
+    torch.testing.assert_close(learner.targets(made), torch.tensor([[7 + 0.9 * soft, 7.0]]))
+
+
+def test_the_soft_target_for_real_valued_actions():
+    learner = SAC(4, REAL, temperature=0.5, **SMALL)
+    learner.critics.target.first, learner.critics.target.second = Table(2.0), Table(3.0)
+    made = experience(2, 3, dim=1)
+    torch.manual_seed(0)
+    target = learner.targets(made)
+    torch.manual_seed(0)
+    # Untrained: mean 0, standard deviation softplus(0) + 0.1 = ln 2 + 0.1.
+    std = math.log(2) + 0.1
+    action = torch.tanh(std * torch.randn(2, 3, 1))[..., 0]
+    slope = (1 - torch.tanh(std * torch.randn(2, 3, 1)).square()).log()[..., 0]
+    entropy = 0.5 * math.log(2 * math.pi * math.e * std**2) + slope
+    worth = torch.where(action > 0, 2 * action, 3 * action)
+    expected = made.reward + made.discount * (worth + 0.5 * entropy)
+    torch.testing.assert_close(target, expected)
+
+
+def test_the_lesser_twin_is_believed_action_by_action():
+    feature = torch.zeros(3, 4)
+    pair = ContinuousPair(4, 1, 4, 1, 1.0)
+    pair.first, pair.second = Table(1.0), Table(-2.0)
+    policy = TanhNormal(torch.tensor([[-1.0], [0.0], [1.0]]), torch.full((3, 1), 1e-12))
+    low, high = math.tanh(-1), math.tanh(1)
+    torch.testing.assert_close(pair.worth(policy, feature), torch.tensor([low, 0.0, -2 * high]))
+    torch.testing.assert_close(pair.best_guess(policy, feature), torch.tensor([low, 0, -2 * high]))
+    pair = DiscretePair(4, 2, 4, 1)
+    pair.first, pair.second = Table(1.0, 10.0), Table(3.0, 5.0)
+    half = OneHotStraightThrough(torch.zeros(3, 2))
+    torch.testing.assert_close(pair.worth(half, feature), torch.tensor([3.0, 3.0, 3.0]))
+
+
+def test_the_temperature_grows_by_what_the_entropy_lacks():
+    learner = SAC(4, CHOICES, temperature=0.5, target_entropy=0.4, **SMALL)
+    losses = learner.loss(experience())
+    losses.total.backward()
+    # An untrained policy has ln 2 nats; the loss is exp(log temperature) times the difference.
+    expected = 0.5 * (math.log(2) - 0.4)
+    assert learner.log_temperature.grad.item() == pytest.approx(expected, rel=1e-6)
+    assert losses.metrics["loss/temperature"].item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_actor_follows_the_soft_value_alone():
+    torch.manual_seed(0)
+    learner = shaken(SAC(4, CHOICES, temperature=0.5, **SMALL))
+    made = experience()
+    learner.loss(made).total.backward()
+    policy = learner.actor(made.feature)
+    values = [head(made.feature).detach() for head in learner.critics.heads.children()]
+    temperature = learner.log_temperature.exp().detach()
+    worth = (policy.probs * torch.minimum(*values)).sum(-1)
+    loss = -(worth - temperature * (policy.probs * policy.probs.log()).sum(-1)).mean()
+    parameters = list(learner.actor.parameters())
+    for parameter, expected in zip(parameters, torch.autograd.grad(loss, parameters)):
+        # A policy's own numbers are float32.
+        torch.testing.assert_close(parameter.grad, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_target_entropy_out_of_reach_is_refused():
+    with pytest.raises(ValueError, match=r"target_entropy=0\.7: the uniform policy has 0.693 nats"):
+        SAC(4, CHOICES, target_entropy=0.7)
+    assert SAC(4, ActionSpace(6, False), **SMALL).target_entropy == -6
+    assert SAC(4, CHOICES, **SMALL).target_entropy == pytest.approx(0.3 * math.log(2))
+
+
+# DQN
+
+
+def test_double_q_asks_the_target_about_the_networks_choice():
+    learner = DQN(4, CHOICES, **SMALL)
+    learner.head, learner.target = Table(1.0, 2.0), Table(30.0, 20.0)
+    reward, discount = torch.tensor([[1.0, 1.0]]), torch.tensor([[0.5, 0.0]])
+    made = experience(1, 2, reward=reward, discount=discount)
+    # The network likes choice 1, which the target holds for 20: not 30, its own best.
+    assert learner.targets(made).tolist() == [[11.0, 1.0]]
+
+
+def test_the_network_learns_of_the_choice_that_was_made():
+    learner = shaken(DQN(4, CHOICES, **SMALL))
+    made = experience()
+    losses = learner.loss(made)
+    logits = learner.head.net(made.feature).reshape(2, 3, 2, 255).log_softmax(-1)
+    chosen = logits.gather(2, made.action.argmax(-1)[..., None, None].expand(-1, -1, -1, 255))
+    bins, returns = learner.head.bins, learner.targets(made)
+    expected = 0.0
+    for index in range(6):
+        target, row = returns.flatten()[index], chosen.reshape(6, 255)[index]
+        above = int((bins <= target).sum())
+        share = (target - bins[above - 1]) / (bins[above] - bins[above - 1])
+        expected -= ((1 - share) * row[above - 1] + share * row[above]) / 6
+    torch.testing.assert_close(losses.total, expected)
+
+
+def test_the_policy_is_greedy_but_for_epsilon():
+    learner = DQN(4, ActionSpace(4, True), exploration=0.2, **SMALL)
+    learner.head = Table(0.0, 3.0, 1.0, 2.0)
+    policy = learner.policy(torch.zeros(2, 4))
+    torch.testing.assert_close(policy.probs[0], torch.tensor([0.05, 0.85, 0.05, 0.05]))
+    assert policy.mode()[1].tolist() == [0, 1, 0, 0]
+    assert learner.value(torch.zeros(2, 4)).tolist() == [3, 3]
+
+
+def test_q_learning_over_real_valued_actions_is_refused():
+    with pytest.raises(ValueError, match="DQN chooses among discrete actions"):
+        DQN(4, REAL)
+
+
+# PPO
+
+
+def test_a_gain_is_clipped_and_a_loss_is_not():
+    ratio = torch.tensor([[1.5, 0.5, 1.5, 0.5, 1.1]])
+    advantage = torch.tensor([[2.0, 2.0, -2.0, -2.0, 3.0]])
+    expected = torch.tensor([[2.4, 1.0, -3.0, -1.6, 3.3]])
+    torch.testing.assert_close(clipped_gain(ratio, advantage, 0.2), expected)
+
+
+def test_advantages_are_standardised_over_what_happened():
+    advantage = torch.tensor([[1.0, 3.0, 99.0]])
+    found = standardised(advantage, torch.tensor([[1.0, 1.0, 0.0]]))
+    assert found[0, :2].tolist() == pytest.approx([-1, 1])
+
+
+def test_advantages_are_generalised_and_cut_where_a_sequence_breaks():
+    learner = shaken(PPO(4, CHOICES, trace=0.7, **SMALL))
+    weight = torch.tensor([[1.0, 1.0, 0.0, 1.0, 1.0]])
+    made = experience(1, 5, weight=weight)
+    # Within a sequence the next state is where the last transition ended.
+    made.after[:, :-1] = made.feature[:, 1:]
+    value, later = (learner.critic.target(x)[0] for x in (made.feature, made.after))
+    error = made.reward[0] + made.discount[0] * later - value
+    trace = 0.7 * made.discount[0]
+    expected = [error[0] + trace[0] * error[1], error[1], error[3] + trace[3] * error[4], error[4]]
+    found = (learner.returns(made)[0] - value)[[0, 1, 3, 4]]
+    torch.testing.assert_close(found, torch.stack(expected))
+
+
+def test_the_ratio_is_against_the_older_policy_until_it_catches_up():
+    learner = PPO(4, CHOICES, refresh=2, **SMALL)
+    made = experience()
+    learner.actor.net.output.bias.data = torch.tensor([0.8, 0.0])
+    advantage = standardised(learner.returns(made), made.weight)
+    new = learner.actor(made.feature).log_prob(made.action).exp()
+    # Untrained, the older policy gives each choice one half.
+    gain = torch.minimum(new / 0.5 * advantage, (new / 0.5).clamp(0.8, 1.2) * advantage)
+    bonus = 3e-3 * learner.actor(made.feature).entropy()
+    found = learner.loss(made).metrics
+    torch.testing.assert_close(found["loss/actor"], -(gain + bonus).mean())
+    assert found["clipped"] == 1
+    assert learner.act(torch.zeros(4000, 4)).mean(0)[0].item() == pytest.approx(0.5, abs=0.03)
+    learner.after_update()
+    assert learner.loss(made).metrics["clipped"] == 1
+    learner.after_update()
+    assert learner.loss(made).metrics["clipped"] == 0
+    assert learner.act(torch.zeros(4000, 4)).mean(0)[0].item() == pytest.approx(0.69, abs=0.03)
+
+
+# All
+
+
+LEARNERS = [(SAC, REAL), (SAC, CHOICES), (DQN, CHOICES), (PPO, REAL), (PPO, CHOICES)]
+
+
+@pytest.mark.parametrize(("learner", "space"), LEARNERS)
+def test_what_did_not_happen_teaches_nothing(learner, space):
+    torch.manual_seed(0)
+    learner = shaken(learner(4, space, **SMALL))
+    made = experience(dim=space.dim, weight=torch.zeros(2, 3))
+    losses = learner.loss(made)
+    losses.total.backward()
+    assert losses.total == 0
+    for group in learner.parameter_groups():
+        assert all(parameter.grad.abs().sum() == 0 for parameter in group.parameters)
+
+
+@pytest.mark.parametrize(("learner", "space"), LEARNERS)
+def test_only_the_critic_hands_a_gradient_to_the_features(learner, space):
+    torch.manual_seed(0)
+    learner = shaken(learner(4, space, **SMALL))
+    made = experience(dim=space.dim)
+    feature, after = made.feature.requires_grad_(), made.after.requires_grad_()
+    torch.manual_seed(2)
+    learner.loss(made).total.backward()
+    assert after.grad is None
+    torch.manual_seed(2)
+    returns = learner.returns(made) if isinstance(learner, PPO) else learner.targets(made)
+    if isinstance(learner, SAC):
+        critic = learner.critics.heads.loss(made.feature, made.action, returns)
+    elif isinstance(learner, DQN):
+        critic = learner.head.loss(made.feature, made.action, returns)
+    else:
+        critic = learner.critic.head.loss(made.feature, returns)
+    torch.testing.assert_close(feature.grad, torch.autograd.grad(critic.mean(), feature)[0])

@@ -1,0 +1,115 @@
+"""Augmented data: a model-free learner on real transitions and short imagined ones."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from worldmodels.behaviours.base import draw_starts
+from worldmodels.behaviours.experience import (
+    Experience,
+    imagined_experience,
+    replayed_experience,
+)
+from worldmodels.behaviours.learner import LearnerBehaviour, LearnerFactory
+from worldmodels.behaviours.lengths import FixedLength, RolloutLength, open_loop_error
+from worldmodels.behaviours.sac import SAC
+from worldmodels.types import ActionSpace, Batch, Losses, State
+from worldmodels.world_model import WorldModel
+
+
+class _Share(NamedTuple):
+    """Experience of one kind and its share in the loss."""
+
+    share: float
+    experience: Experience
+
+
+class MBPO(LearnerBehaviour):
+    """Branches short rollouts of the policy from replayed states, and learns from both.
+
+    The replayed transitions are D_env, the imagined ones D_model. Both are made anew at every
+    update: latents move while the model learns, so that stored ones would be of another model.
+
+    Args:
+        feature_dim: F.
+        action_space: what an action is.
+        learner: ``SAC``, ``DQN`` or ``PPO``, with its options.
+        length: imagined steps: ``FixedLength``, ``LinearLength`` or ``ValidatedLength``.
+        real_ratio: share of the replayed transitions in the loss: 0 learns from the model alone,
+            1 from replay alone.
+        starts: states to branch from at every update; every state of the batch when None.
+
+    Raises:
+        ValueError: when an option is out of its range.
+
+    Reference: Sutton, 1990 (Dyna); Janner et al., 2019 (MBPO), algorithm 2.
+    """
+
+    updates: Tensor
+
+    def __init__(
+        self,
+        feature_dim: int,
+        action_space: ActionSpace,
+        learner: LearnerFactory = SAC,
+        length: Callable[[], RolloutLength] = FixedLength,
+        real_ratio: float = 0.05,
+        starts: int | None = None,
+    ):
+        super().__init__(feature_dim, action_space, learner)
+        if not 0 <= real_ratio <= 1:
+            raise ValueError(f"real_ratio={real_ratio}: choose a share from 0 to 1")
+        if starts is not None and starts < 1:
+            raise ValueError(f"starts={starts}: choose 1 or more")
+        self.real_ratio, self.starts = real_ratio, starts
+        self.length = length()
+        self.validates = self.length.measured > 0
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    def after_update(self) -> None:
+        """The learner's targets follow; updates are counted."""
+        super().after_update()
+        self.updates += 1
+
+    def loss(self, world_model: WorldModel, batch: Batch, posterior: State) -> Losses:
+        """The learner's loss on both kinds of experience, each weighted by its share."""
+        steps = self.length(int(self.updates))
+        total, metrics = torch.zeros((), device=batch.reward.device), {}
+        for share, experience in self._shares(world_model, batch, posterior, steps):
+            losses = self.learner.loss(experience)
+            total = total + share * losses.total
+            for name, value in losses.metrics.items():
+                metrics[name] = metrics.get(name, 0) + share * value
+        metrics["rollout_length"] = torch.tensor(float(steps))
+        return Losses(total, metrics)
+
+    def validate(self, world_model: WorldModel, batch: Batch) -> dict[str, Tensor]:
+        """Lets the rollout length follow the model's error."""
+        errors = open_loop_error(world_model, batch, self.length.measured)
+        self.length.follow(errors)
+        return {f"open_loop_error/{step}": error for step, error in enumerate(errors, 1)}
+
+    @torch.no_grad()
+    def _shares(
+        self, world_model: WorldModel, batch: Batch, posterior: State, steps: int
+    ) -> list[_Share]:
+        shares = []
+        if self.real_ratio > 0:
+            # Made without gradients: what is learned here must not bend the latents.
+            real = replayed_experience(batch, world_model.feature(posterior), world_model.discount)
+            shares.append(_Share(self.real_ratio, real))
+        if self.real_ratio < 1:
+            dreamt = self.branch(world_model, batch, posterior, steps)
+            shares.append(_Share(1 - self.real_ratio, dreamt))
+        return shares
+
+    @torch.no_grad()
+    def branch(
+        self, world_model: WorldModel, batch: Batch, posterior: State, steps: int
+    ) -> Experience:
+        """Imagined transitions from the states of a batch; of an ensemble, by several members."""
+        starts = draw_starts(batch, posterior, self.starts)
+        dream = world_model.imagine(starts.state, self.learner.act, steps)
+        return imagined_experience(dream, starts.alive, world_model.discount)
