@@ -5,14 +5,25 @@ from pathlib import Path
 import pytest
 
 from worldmodels.agent import ByGuidedPlanner, ByPolicy
-from worldmodels.behaviours import ActorCritic, Distillation, DynamicsBackprop, Reinforce
+from worldmodels.behaviours import (
+    DQN,
+    MBPO,
+    PPO,
+    SAC,
+    ActorCritic,
+    Distillation,
+    DynamicsBackprop,
+    ModelFree,
+    Perception,
+    Reinforce,
+)
 from worldmodels.model_folder import load
 from worldmodels.training.fit import fit
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = [
     "--env.size=[32,32]", "--env.time_limit=6", "--env.num_envs=1", "--collect.prefill=12",
-    "--batches.batch_size=2", "--batches.batch_length=4", "--behaviour.horizon=2",
+    "--batches.batch_size=2", "--batches.batch_length=4",
     "--updates=2", "--round_updates=2", "--evaluate.every=0",
 ]  # fmt: skip
 
@@ -28,10 +39,31 @@ SMALL = [
 def test_a_recipe_trains_and_its_agent_acts_as_it_says(tmp_path, recipe, behaviour, acting):
     files = [f"recipe/{recipe}", "env/cartswing"]
     configs = [f"--config={CONFIGS}/{name}.yaml" for name in files]
-    fit([*configs, *SMALL, f"--out={tmp_path}", "--name=run"])
+    fit([*configs, *SMALL, "--behaviour.horizon=2", f"--out={tmp_path}", "--name=run"])
     agent = load(tmp_path / "run")
     assert type(agent.behaviour) is behaviour
     assert type(agent.acting) is acting
     if recipe != "distill":
         gradient = {"dreamer": DynamicsBackprop, "dreamerv3": Reinforce}[recipe]
         assert type(agent.behaviour.gradient) is gradient
+
+
+@pytest.mark.parametrize(
+    ("recipe", "env", "behaviour", "learner"),
+    [
+        ("mbpo_sac", "cartswing", MBPO, SAC),
+        ("mbpo_ppo", "cartswing", MBPO, PPO),
+        ("mbpo_dqn", "detourmaze", MBPO, DQN),
+        ("sac", "cartswing", ModelFree, SAC),
+        ("ppo", "cartswing", ModelFree, PPO),
+        ("dqn", "detourmaze", ModelFree, DQN),
+    ],
+)
+def test_a_learner_trains_with_a_model_and_without(tmp_path, recipe, env, behaviour, learner):
+    configs = [f"--config={CONFIGS}/{name}.yaml" for name in (f"env/{env}", f"recipe/{recipe}")]
+    fit([*configs, *SMALL, "--replay.held_out=0.3", f"--out={tmp_path}", "--name=run"])
+    agent = load(tmp_path / "run")
+    assert type(agent.behaviour) is behaviour
+    assert type(agent.behaviour.learner) is learner
+    assert type(agent.acting) is ByPolicy
+    assert isinstance(agent.world_model, Perception) == (behaviour is ModelFree)

@@ -74,6 +74,11 @@ class ReplayBuffer:
         return len(self._cached)
 
     @property
+    def held_out_episodes(self) -> int:
+        """Episodes in memory that are held out of training."""
+        return len(self._validation.episodes)
+
+    @property
     def steps(self) -> int:
         """Agent steps in memory."""
         return sum(record.rows - 1 for record in self._cached)

@@ -30,6 +30,7 @@ from worldmodels.training.module import WorldModelModule
 from worldmodels.training.panels import Panels
 from worldmodels.training.progress import Progress
 from worldmodels.training.run import RunFolder, write_text
+from worldmodels.training.validation import Validate
 
 AGENT = ("model", "planner", "controller", "noise", "behaviour", "acting")
 
@@ -218,6 +219,7 @@ class _Job:
             callbacks.append(parts.collect(self.env, self.buffer, self.metrics, seed))
             callbacks.append(parts.evaluate(self.env, self.metrics, seed))
         callbacks += [FitPixels(self.buffer), RoundSeeds(seed)]
+        callbacks.append(Validate(self.buffer, self.data, self.metrics, seed))
         callbacks += extra
         callbacks.append(parts.panels(self.metrics, self.buffer, self.run.media))
         callbacks.append(Progress(self.metrics, self.options.updates, self.console))
