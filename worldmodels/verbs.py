@@ -10,6 +10,7 @@ from jsonargparse import Namespace
 from rich.console import Console
 
 from worldmodels.agent import Agent
+from worldmodels.behaviours.model_free import dreams
 from worldmodels.dynamics.check import check_dynamics
 from worldmodels.envs.base import PixelEnv
 from worldmodels.envs.check import check_env
@@ -157,18 +158,23 @@ def evaluate(arguments: Sequence[str]) -> None:
         episodes, lines = result.episodes, result.lines()
     else:
         episodes = list(_data_for(options.run, agent, options.data))
-    errors = open_loop(
-        agent.world_model, episodes, options.context, options.horizon, options.sequences
-    )
-    report["open_loop"] = errors.as_dict()
+    tables = []
+    if dreams(agent.world_model):
+        errors = open_loop(
+            agent.world_model, episodes, options.context, options.horizon, options.sequences
+        )
+        figure = error_by_horizon(errors.panels(), str(options.run))
+        save_figure(figure, options.run / "evaluation.png")
+        report["open_loop"] = errors.as_dict()
+        tables.append(errors.table())
     (options.run / "evaluation.json").write_text(json.dumps(report, indent=1))
-    save_figure(error_by_horizon(errors.panels(), str(options.run)), options.run / "evaluation.png")
     if options.json:
         print(json.dumps(report))
         return
     _print(lines)
-    Console().print(errors.table())
-    _print([f"wrote {options.run}/evaluation.json and evaluation.png"])
+    for table in tables:
+        Console().print(table)
+    _print([f"wrote {options.run}/evaluation.json" + " and evaluation.png" * len(tables)])
 
 
 def imagine(arguments: Sequence[str]) -> None:

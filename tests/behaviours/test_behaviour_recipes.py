@@ -1,5 +1,6 @@
 """The recipes with a behaviour are read, built and stepped, and end in an agent that acts so."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from worldmodels.behaviours import (
 )
 from worldmodels.model_folder import load
 from worldmodels.training.fit import fit
+from worldmodels.verbs import evaluate, imagine
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = [
@@ -67,3 +69,21 @@ def test_a_learner_trains_with_a_model_and_without(tmp_path, recipe, env, behavi
     assert type(agent.behaviour.learner) is learner
     assert type(agent.acting) is ByPolicy
     assert isinstance(agent.world_model, Perception) == (behaviour is ModelFree)
+
+
+def test_a_model_free_agent_is_evaluated_by_its_returns_and_does_not_dream(tmp_path, capsys):
+    configs = [f"--config={CONFIGS}/{name}.yaml" for name in ("env/cartswing", "recipe/sac")]
+    fit([*configs, *SMALL, f"--out={tmp_path}", "--name=run"])
+    capsys.readouterr()
+    evaluate([str(tmp_path / "run"), "--episodes=2", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert report["lengths"] == [6, 6]
+    assert "open_loop" not in report
+    with pytest.raises(TypeError, match="a model-free agent predicts nothing"):
+        imagine([str(tmp_path / "run"), "--context=2", "--horizon=2"])
+
+
+def test_a_model_free_behaviour_does_not_train_a_world_model(tmp_path):
+    options = ["--config", f"{CONFIGS}/env/cartswing.yaml", "--behaviour=ModelFree"]
+    with pytest.raises(TypeError, match="give --model Perception, or --behaviour MBPO"):
+        fit([*options, *SMALL, f"--out={tmp_path}", "--name=run"])

@@ -99,12 +99,17 @@ class ModelFree(LearnerBehaviour):
         if not isinstance(world_model, Perception):
             raise TypeError(
                 f"ModelFree trains the encoder itself, {type(world_model).__name__} does too: "
-                "give --model worldmodels.behaviours.Perception, or --behaviour MBPO"
+                "give --model Perception, or --behaviour MBPO"
             )
         feature = world_model.feature(posterior)
         experience = replayed_experience(batch, feature, world_model.discount)
         known = complete_memory(batch.is_first, world_model.frames)[:, :-1]
         return self.learner.loss(experience._replace(weight=experience.weight * known))
+
+
+def dreams(world_model: WorldModel) -> bool:
+    """Whether it predicts anything: frames, rewards, the end of an episode."""
+    return not isinstance(world_model, Perception)
 
 
 def complete_memory(is_first: Bool[Tensor, "B T"], frames: int) -> Bool[Tensor, "B T"]:
@@ -158,6 +163,6 @@ class _NoHead(Head):
 
 def _refuse() -> NoReturn:
     raise TypeError(
-        "a model-free agent predicts nothing, it can neither imagine nor plan: "
-        "use --behaviour ModelFree and --acting ByPolicy, or train a world model"
+        "a model-free agent predicts nothing and can neither imagine nor plan: train it with "
+        "--behaviour ModelFree --acting ByPolicy and see it by `worldmodels evaluate`"
     )

@@ -219,7 +219,7 @@ class _Job:
             callbacks.append(parts.collect(self.env, self.buffer, self.metrics, seed))
             callbacks.append(parts.evaluate(self.env, self.metrics, seed))
         callbacks += [FitPixels(self.buffer), RoundSeeds(seed)]
-        callbacks.append(Validate(self.buffer, self.data, self.metrics, seed))
+        callbacks.append(Validate(self.agent, self.buffer, self.data, self.metrics, seed))
         callbacks += extra
         callbacks.append(parts.panels(self.metrics, self.buffer, self.run.media))
         callbacks.append(Progress(self.metrics, self.options.updates, self.console))

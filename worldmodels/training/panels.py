@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from PIL import Image
 
+from worldmodels.behaviours.model_free import dreams
 from worldmodels.evaluation import imagine_episode
 from worldmodels.replay.buffer import ReplayBuffer
 from worldmodels.replay.episode import Episode
@@ -35,8 +36,9 @@ class Panels(L.Callback):
     """Shows the loggers that take pictures a dream of the newest episode, at the end of a round.
 
     The model sees ``context`` frames and dreams on under the true actions. The video is also kept
-    as ``media/dream-<update>.gif`` of the run. Without such a logger nothing is drawn. Dreams
-    draw no noise from the run's own generators, so a run is the same with and without panels.
+    as ``media/dream-<update>.gif`` of the run. Without such a logger, or without a model of the
+    world, nothing is drawn. Dreams draw no noise from the run's own generators, so a run is the
+    same with and without panels.
 
     Args:
         metrics: the loggers' axis, and the clock.
@@ -71,7 +73,7 @@ class Panels(L.Callback):
         done = trainer.current_epoch + 1
         due = self.every and (done % self.every == 0 or done == trainer.max_epochs)
         shown = [logger for logger in trainer.loggers if takes_pictures(logger)]
-        if due and shown and trainer.is_global_zero:
+        if due and shown and trainer.is_global_zero and dreams(module.world_model):
             with self.metrics.clock.spent("log"):
                 panel = self._draw(module)
                 for logger in shown:

@@ -3,6 +3,7 @@
 import lightning as L
 import torch
 
+from worldmodels.agent import Agent
 from worldmodels.replay.buffer import ReplayBuffer
 from worldmodels.replay.datamodule import ReplayDataModule
 from worldmodels.training.callbacks import evaluating, mixed_seed
@@ -17,27 +18,31 @@ class Validate(L.Callback):
     noise follows from the round, so it belongs after ``RoundSeeds``.
 
     Args:
+        agent: whose behaviour may ask.
         buffer: with a share of its episodes held out.
         data: whose batches these are like.
         metrics: where answers are logged.
         seed: of the sequences drawn.
+
+    Raises:
+        ValueError: when the behaviour asks and no episode is ever held out.
     """
 
-    def __init__(self, buffer: ReplayBuffer, data: ReplayDataModule, metrics: Metrics, seed: int):
-        self.buffer, self.data, self.metrics, self.seed = buffer, data, metrics, seed
-
-    def on_train_start(self, trainer: L.Trainer, module: WorldModelModule) -> None:
-        """Refuses a run that would never have anything to show.
-
-        Raises:
-            ValueError: when the behaviour asks and no episode is held out.
-        """
-        behaviour = module.agent.behaviour
-        if behaviour is not None and behaviour.validates and not self.buffer.held_out:
+    def __init__(
+        self,
+        agent: Agent,
+        buffer: ReplayBuffer,
+        data: ReplayDataModule,
+        metrics: Metrics,
+        seed: int,
+    ):
+        asks = agent.behaviour is not None and agent.behaviour.validates
+        if asks and not buffer.held_out:
             raise ValueError(
                 "this behaviour measures the model on held-out episodes: "
                 "give --replay.held_out a share such as 0.1"
             )
+        self.buffer, self.data, self.metrics, self.seed = buffer, data, metrics, seed
 
     @torch.no_grad()
     def on_train_epoch_start(self, trainer: L.Trainer, module: WorldModelModule) -> None:
