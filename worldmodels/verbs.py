@@ -15,7 +15,12 @@ from worldmodels.dynamics.check import check_dynamics
 from worldmodels.envs.base import PixelEnv
 from worldmodels.envs.check import check_env
 from worldmodels.envs.make import make_env
-from worldmodels.evaluation import evaluate_returns, imagine_episode, open_loop
+from worldmodels.evaluation import (
+    OpenLoopError,
+    evaluate_returns,
+    imagine_episode,
+    open_loop,
+)
 from worldmodels.evaluation.contenders import load_planning
 from worldmodels.model_folder import load, read_about
 from worldmodels.nn.check import DecoderReport, EncoderReport, check_decoder, check_encoder
@@ -163,8 +168,7 @@ def evaluate(arguments: Sequence[str]) -> None:
         errors = open_loop(
             agent.world_model, episodes, options.context, options.horizon, options.sequences
         )
-        figure = error_by_horizon(errors.panels(), str(options.run))
-        save_figure(figure, options.run / "evaluation.png")
+        _save_errors(errors, options.run)
         report["open_loop"] = errors.as_dict()
         tables.append(errors.table())
     (options.run / "evaluation.json").write_text(json.dumps(report, indent=1))
@@ -175,6 +179,10 @@ def evaluate(arguments: Sequence[str]) -> None:
     for table in tables:
         Console().print(table)
     _print([f"wrote {options.run}/evaluation.json" + " and evaluation.png" * len(tables)])
+
+
+def _save_errors(errors: OpenLoopError, run: Path) -> None:
+    save_figure(error_by_horizon(errors.panels(), str(run)), run / "evaluation.png")
 
 
 def imagine(arguments: Sequence[str]) -> None:
