@@ -5,7 +5,16 @@ import torch
 from known_worlds import aim, chain, everywhere_on_the_chain, optimal_chain_values, replayed, train
 from test_actor_critic import gradients, pixel_model, pixels
 
-from worldmodels.behaviours import DQN, MBPO, PPO, SAC, FixedLength, LinearLength, ValidatedLength
+from worldmodels.behaviours import (
+    DQN,
+    MBPO,
+    PPO,
+    SAC,
+    EpisodeStarts,
+    FixedLength,
+    LinearLength,
+    ValidatedLength,
+)
 from worldmodels.behaviours.lengths import open_loop_error
 from worldmodels.dynamics import EnsembleRSSM, GaussianRSSM, KeepMember, RedrawMember
 from worldmodels.types import ActionSpace, Batch
@@ -112,6 +121,18 @@ def test_rollouts_branch_from_every_state_under_the_learners_policy():
     assert made.discount[rows[4], 0] == 0
     behaviour.starts = 4
     assert len(behaviour.branch(model, batch, posterior, 1).reward) == 4
+
+
+def test_rollouts_can_start_where_episodes_do():
+    model = chain()
+    behaviour = MBPO(6, model.action_space, DQN, branches=EpisodeStarts)
+    batch, posterior = everywhere_on_the_chain(copies=1)
+    first = torch.tensor([False, True, False, False, True, False])[:, None]
+    made = behaviour.branch(model, batch._replace(is_first=first), posterior, 2)
+    assert sorted(made.feature[:, 0].argmax(-1).tolist()) == [1, 4]
+    # No beginning in the batch: nothing is imagined.
+    losses = behaviour.loss(model, batch._replace(is_first=first & False), posterior)
+    assert losses.metrics["loss/critic"] == 0
 
 
 @pytest.mark.parametrize("propagation", [KeepMember, RedrawMember])

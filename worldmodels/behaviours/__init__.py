@@ -2,6 +2,7 @@
 
 from worldmodels.behaviours.actor_critic import ActorCritic
 from worldmodels.behaviours.base import Behaviour
+from worldmodels.behaviours.branches import Branches, EpisodeStarts, EveryState
 from worldmodels.behaviours.distillation import Distillation
 from worldmodels.behaviours.dqn import DQN
 from worldmodels.behaviours.gradients import DynamicsBackprop, PolicyGradient, Reinforce
@@ -24,8 +25,11 @@ __all__ = [
     "SAC",
     "ActorCritic",
     "Behaviour",
+    "Branches",
     "Distillation",
     "DynamicsBackprop",
+    "EpisodeStarts",
+    "EveryState",
     "FixedLength",
     "Learner",
     "LinearLength",

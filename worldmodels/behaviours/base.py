@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from worldmodels.dynamics.base import detach_state, flatten_state, select_state
@@ -79,16 +79,23 @@ class Starts(NamedTuple):
     alive: Float[Tensor, " N"]
 
 
-def draw_starts(batch: Batch, posterior: State, count: int | None) -> Starts:
+def draw_starts(
+    batch: Batch,
+    posterior: State,
+    count: int | None,
+    eligible: Bool[Tensor, "B T"] | None = None,
+) -> Starts:
     """A random subset of a batch's states, without their history of gradients.
 
     Args:
         batch: the replayed sequences.
         posterior: their latent states, leading axes B T.
         count: how many; all when None, or when there are fewer.
+        eligible: which states may be drawn; all when None.
     """
-    rows = batch.is_terminal.numel()
-    chosen = torch.randperm(rows, device=batch.is_terminal.device)[:count]
+    allowed = torch.ones_like(batch.is_terminal) if eligible is None else eligible
+    rows = allowed.flatten().nonzero()[:, 0]
+    chosen = rows[torch.randperm(len(rows), device=rows.device)[:count]]
     # Detached: what is learned here must not bend the latents it is learned from.
     state = select_state(flatten_state(detach_state(posterior)), chosen)
     return Starts(state, (~batch.is_terminal).flatten()[chosen].float())

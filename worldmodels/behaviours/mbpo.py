@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from worldmodels.behaviours.base import draw_starts
+from worldmodels.behaviours.branches import Branches, EveryState
 from worldmodels.behaviours.experience import (
     Experience,
     imagined_experience,
@@ -39,7 +40,8 @@ class MBPO(LearnerBehaviour):
         length: imagined steps: ``FixedLength``, ``LinearLength`` or ``ValidatedLength``.
         real_ratio: share of the replayed transitions in the loss: 0 learns from the model alone,
             1 from replay alone.
-        starts: states to branch from at every update; every state of the batch when None.
+        starts: states to branch from at every update; all that ``branches`` offers when None.
+        branches: where rollouts start: ``EveryState`` or ``EpisodeStarts``.
 
     Raises:
         ValueError: when an option is out of its range.
@@ -57,6 +59,7 @@ class MBPO(LearnerBehaviour):
         length: Callable[[], RolloutLength] = FixedLength,
         real_ratio: float = 0.05,
         starts: int | None = None,
+        branches: Callable[[], Branches] = EveryState,
     ):
         super().__init__(feature_dim, action_space, learner)
         if not 0 <= real_ratio <= 1:
@@ -64,7 +67,7 @@ class MBPO(LearnerBehaviour):
         if starts is not None and starts < 1:
             raise ValueError(f"starts={starts}: choose 1 or more")
         self.real_ratio, self.starts = real_ratio, starts
-        self.length = length()
+        self.length, self.branches = length(), branches()
         self.validates = self.length.measured > 0
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
@@ -110,6 +113,6 @@ class MBPO(LearnerBehaviour):
         self, world_model: WorldModel, batch: Batch, posterior: State, steps: int
     ) -> Experience:
         """Imagined transitions from the states of a batch; of an ensemble, by several members."""
-        starts = draw_starts(batch, posterior, self.starts)
+        starts = draw_starts(batch, posterior, self.starts, self.branches.eligible(batch))
         dream = world_model.imagine(starts.state, self.learner.act, steps)
         return imagined_experience(dream, starts.alive, world_model.discount)
