@@ -23,7 +23,9 @@ ROOMS = {
     "world_model": {"types", "nn", "dynamics", "rollout"},
     "objectives": {"types", "nn", "dynamics", "rollout", "world_model"},
     "options": set(),
-    "behaviours": {"types", "nn", "dynamics", "rollout", "world_model", "planning"},
+    "behaviours": {
+        "types", "nn", "dynamics", "rollout", "world_model", "objectives", "planning",
+    },
     "agent": {
         "types", "nn", "dynamics", "world_model", "objectives", "planning", "behaviours",
         "precision",

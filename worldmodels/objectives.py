@@ -164,6 +164,20 @@ class Disagreement(Objective):
         return rollout.disagreement()
 
 
+class Curiosity(WeightedSum):
+    """Disagreement as a reward, beside as much of the learned reward as is wanted.
+
+    Args:
+        bonus: weight of the ensemble's disagreement.
+        reward: weight of the learned reward; with 0 exploration knows no task.
+
+    Reference: Sekar et al., 2020 (Plan2Explore).
+    """
+
+    def __init__(self, bonus: float = 1.0, reward: float = 0.0):
+        super().__init__((Disagreement(), bonus), (LearnedReward(), reward))
+
+
 class Aggregation(ABC):
     """Joins the returns of the particles of each plan."""
 

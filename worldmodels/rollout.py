@@ -33,7 +33,11 @@ class Rollout(NamedTuple):
     disagreement: Callable[[], Tensor]
 
 
-def judged(objective: Callable[[Rollout], Tensor], rollout: Rollout) -> Float[Tensor, "N H"]:
+Judge = Callable[[Rollout], Tensor]
+"""Rewards of every imagined step: a rollout to ``[N, H]``."""
+
+
+def judged(objective: Judge, rollout: Rollout) -> Float[Tensor, "N H"]:
     """The objective's rewards.
 
     Raises:

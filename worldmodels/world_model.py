@@ -22,7 +22,7 @@ from worldmodels.nn.decoders import ConvDecoder, Decoder
 from worldmodels.nn.encoders import ConvEncoder, Encoder
 from worldmodels.nn.heads import ContinueHead, GaussianRewardHead, Head
 from worldmodels.nn.pixels import Centered, PixelScaling
-from worldmodels.rollout import Followed, Rollout, judged, valued
+from worldmodels.rollout import Followed, Judge, Rollout, judged, valued
 from worldmodels.types import (
     ActionSpace,
     Batch,
@@ -157,9 +157,14 @@ class WorldModel(nn.Module):
         """Imagines the outcome of given actions."""
         return self._imagined(start, Followed(self.dynamics.imagine(start, actions), actions))
 
-    def imagine(self, start: State, policy: Policy, horizon: int) -> Imagination:
-        """Imagines ``horizon`` steps of a policy that acts on features."""
-        return self._imagined(start, self.follow(start, policy, horizon))
+    def imagine(
+        self, start: State, policy: Policy, horizon: int, objective: Judge | None = None
+    ) -> Imagination:
+        """Imagines ``horizon`` steps of a policy that acts on features.
+
+        Rewards are an objective's (see ``objectives.py``), the learned ones when None.
+        """
+        return self._imagined(start, self.follow(start, policy, horizon), objective)
 
     def follow(self, start: State, policy: Policy, horizon: int) -> Followed:
         """Where a policy leads, as states: for who must go on from there."""
@@ -170,17 +175,22 @@ class WorldModel(nn.Module):
             states.append(state)
         return Followed(stack_states(states, 1), torch.stack(actions, 1))
 
-    def _imagined(self, start: State, followed: Followed) -> Imagination:
+    def _imagined(
+        self, start: State, followed: Followed, objective: Judge | None = None
+    ) -> Imagination:
         after = self.feature(followed.states)
         feature = torch.cat([self.feature(start)[:, None], after], 1)
-        return Imagination(feature, followed.actions, self.reward(after), self._discounts(after))
+        dream = Imagination(feature, followed.actions, self.reward(after), self._discounts(after))
+        if objective is None:
+            return dream
+        return dream._replace(reward=judged(objective, self._rollout(start, followed, dream)))
 
     def score(
         self,
         state: State,
         actions: Float[Tensor, "B N H A"],
         value: Value | None = None,
-        objective: Callable[[Rollout], Tensor] | None = None,
+        objective: Judge | None = None,
         aggregation: Callable[[Tensor], Tensor] | None = None,
     ) -> Float[Tensor, "B N"]:
         """Predicted return of N candidate plans from each of B states.
@@ -224,14 +234,13 @@ class WorldModel(nn.Module):
         start: State,
         plans: Float[Tensor, "N H A"],
         value: Value | None,
-        objective: Callable[[Rollout], Tensor],
+        objective: Judge,
     ) -> Float[Tensor, " N"]:
         """Shows the objective the whole dream."""
         followed = Followed(self.dynamics.imagine(start, plans), plans)
-        dream = self._imagined(start, followed)
-        reward = judged(objective, self._rollout(start, followed, dream))
+        dream = self._imagined(start, followed, objective)
         reached = torch.cumprod(dream.discount, -1)
-        total = reward[:, 0] + (reached[:, :-1] * reward[:, 1:]).sum(-1)
+        total = dream.reward[:, 0] + (reached[:, :-1] * dream.reward[:, 1:]).sum(-1)
         return (
             total if value is None else total + reached[:, -1] * valued(value, dream.feature[:, -1])
         )

@@ -6,10 +6,11 @@ from known_worlds import aim, chain, everywhere_on_the_chain, optimal_chain_valu
 
 from worldmodels.behaviours import ActorCritic, DynamicsBackprop, Reinforce
 from worldmodels.behaviours.base import draw_starts
-from worldmodels.dynamics import CategoricalRSSM, GaussianRSSM
+from worldmodels.dynamics import CategoricalRSSM, EnsembleRSSM, GaussianRSSM
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.distributions import OneHotStraightThrough
 from worldmodels.nn.encoders import ConvEncoder
+from worldmodels.objectives import Curiosity, FeatureObjective
 from worldmodels.types import ActionSpace, Batch
 from worldmodels.world_model import WorldModel
 
@@ -227,3 +228,56 @@ def test_a_continuous_policy_finds_the_best_action_and_its_value(gradient):
 def test_a_rollout_that_cannot_be_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         ActorCritic(4, SPACES[0], **options)
+
+
+def test_curiosity_rewards_what_the_members_of_an_ensemble_dispute():
+    space = SPACES[0]
+    ensemble = partial(EnsembleRSSM, members=3, stoch=4, deter=8, hidden=8)
+    model, batch = pixel_model(space, ensemble), pixels(space)
+    posterior = model.loss(batch)[1]
+    behaviour = learner(model, space, DynamicsBackprop, objective=Curiosity(bonus=2.0, reward=0.5))
+    starts = draw_starts(batch, posterior, None)
+    torch.manual_seed(3)
+    dream = behaviour.dream(model, starts).steps
+    torch.manual_seed(3)
+    followed = model.follow(starts.state, behaviour._act, behaviour.horizon)
+    state = starts.state
+    for k in range(behaviour.horizon):
+        disputed = model.dynamics.disagreement(state, followed.actions[:, k])
+        state = type(state)(*(field[:, k] for field in followed.states))
+        expected = 2 * disputed + 0.5 * model.reward(model.feature(state))
+        torch.testing.assert_close(dream.reward[:, k], expected)
+    assert disputed.min() > 0
+
+
+@pytest.mark.parametrize("gradient", [Reinforce, DynamicsBackprop])
+def test_no_gradient_of_curiosity_reaches_the_ensemble(gradient):
+    space = SPACES[0]
+    ensemble = partial(EnsembleRSSM, members=3, stoch=4, deter=8, hidden=8)
+    model, batch = pixel_model(space, ensemble), pixels(space)
+    behaviour = learner(model, space, gradient, objective=Curiosity())
+    posterior = model.loss(batch)[1]
+    behaviour.loss(model, batch, posterior).total.backward()
+    assert all(grad is None for grad in gradients(model))
+    assert all(grad.abs().sum() > 0 for grad in gradients(behaviour.actor))
+
+
+def test_curiosity_about_one_model_is_refused():
+    space = SPACES[0]
+    model, batch = pixel_model(space, LATENTS[0]), pixels(space)
+    behaviour = learner(model, space, Reinforce, objective=Curiosity())
+    with pytest.raises(TypeError, match="has one opinion and cannot disagree"):
+        behaviour.loss(model, batch, model.loss(batch)[1])
+
+
+def test_a_reward_of_ones_own_is_what_the_policy_maximises():
+    torch.manual_seed(0)
+    model = aim(discount=0.8)
+    wants = FeatureObjective(lambda feature: 1 - (feature[..., 1] + 0.5).square())
+    behaviour = ActorCritic(
+        2, model.action_space, DynamicsBackprop, horizon=5, entropy=1e-3, target_rate=0.2,
+        objective=wants, **QUICK,
+    )  # fmt: skip
+    train(behaviour, model, *replayed(torch.rand(24, 2)), updates=100)
+    # The world's own reward is best at 0.5.
+    assert (behaviour.policy(torch.rand(24, 2)).mode() + 0.5).abs().max() < 0.15

@@ -12,6 +12,7 @@ from worldmodels.behaviours.base import Behaviour, ParameterGroup, Starts, draw_
 from worldmodels.behaviours.critic import Critic
 from worldmodels.behaviours.gradients import PolicyGradient, Reinforce
 from worldmodels.behaviours.returns import ReturnScale, lambda_returns, step_weights
+from worldmodels.objectives import Objective
 from worldmodels.types import ActionSpace, Batch, Distribution, Imagination, Losses, State
 from worldmodels.world_model import WorldModel
 
@@ -42,6 +43,8 @@ class ActorCritic(Behaviour):
         critic_learning_rate: of the critic.
         target_rate: how fast the critic's target follows it.
         scale_rate: how fast the scale of returns follows them.
+        objective: what imagined steps are rewarded by, such as ``Curiosity``; the learned reward
+            when None.
 
     Reference: Hafner et al., 2020 (Dreamer); 2023 (DreamerV3), section on critic and actor.
     """
@@ -61,6 +64,7 @@ class ActorCritic(Behaviour):
         critic_learning_rate: float = 5e-4,
         target_rate: float = 0.02,
         scale_rate: float = 0.01,
+        objective: Objective | None = None,
     ):
         super().__init__()
         check_imagination(horizon, starts, trace)
@@ -70,6 +74,7 @@ class ActorCritic(Behaviour):
         self.critic = Critic(feature_dim, hidden, layers, target_rate)
         self.scale = ReturnScale(scale_rate)
         self.learning_rates = actor_learning_rate, critic_learning_rate
+        self.objective = objective
 
     def policy(self, feature: Float[Tensor, "*batch F"]) -> Distribution:
         """The actor's distribution of actions."""
@@ -110,7 +115,7 @@ class ActorCritic(Behaviour):
 
     def dream(self, world_model: WorldModel, starts: Starts) -> Dream:
         """Imagines the policy's rollouts and what they return."""
-        steps = world_model.imagine(starts.state, self._act, self.horizon)
+        steps = world_model.imagine(starts.state, self._act, self.horizon, self.objective)
         value = self.critic.target(steps.feature)
         returns = lambda_returns(steps.reward, steps.discount, value[:, 1:], self.trace)
         weight = step_weights(steps.discount, starts.alive)
