@@ -168,13 +168,13 @@ class Curiosity(WeightedSum):
     """Disagreement as a reward, beside as much of the learned reward as is wanted.
 
     Args:
-        bonus: weight of the ensemble's disagreement.
+        bonus: weight of the ensemble's disagreement, which is some thousandths a step.
         reward: weight of the learned reward; with 0 exploration knows no task.
 
     Reference: Sekar et al., 2020 (Plan2Explore).
     """
 
-    def __init__(self, bonus: float = 1.0, reward: float = 0.0):
+    def __init__(self, bonus: float = 300.0, reward: float = 0.0):
         super().__init__((Disagreement(), bonus), (LearnedReward(), reward))
 
 
