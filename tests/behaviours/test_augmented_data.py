@@ -164,23 +164,25 @@ def test_rollouts_follow_the_members_of_an_ensemble(propagation):
 
 
 QUICK = {"hidden": 32, "layers": 1, "critic_learning_rate": 1e-2, "actor_learning_rate": 1e-2}
+FAST = {"hidden": 32, "layers": 1, "critic_learning_rate": 2e-2, "actor_learning_rate": 2e-2}
 CHAIN_LEARNERS = {
-    "dqn": partial(DQN, hidden=32, layers=1, learning_rate=1e-2, target_rate=0.1, exploration=0.3),
-    "sac": partial(
-        SAC, **QUICK, target_rate=0.1, target_entropy=0.01, temperature_learning_rate=3e-2
-    ),
-    "ppo": partial(PPO, **QUICK, target_rate=0.2, refresh=3, entropy=1e-2),
-}
+    "dqn": (200, partial(
+        DQN, hidden=32, layers=1, learning_rate=2e-2, target_rate=0.2, exploration=0.4
+    )),
+    "sac": (220, partial(
+        SAC, **FAST, target_rate=0.2, temperature=0.03, target_entropy=0.01,
+        temperature_learning_rate=3e-2,
+    )),
+    "ppo": (120, partial(PPO, **FAST, target_rate=0.2, refresh=3, entropy=1e-2)),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("learner", CHAIN_LEARNERS)
 def test_the_value_on_the_chain_is_the_optimal_one(learner):
     torch.manual_seed(0)
-    model = chain(discount=0.8)
-    behaviour = MBPO(
-        6, model.action_space, CHAIN_LEARNERS[learner], partial(FixedLength, 3), real_ratio=0.0
-    )
-    train(behaviour, model, *everywhere_on_the_chain(), updates=300)
+    model, (updates, make) = chain(discount=0.8), CHAIN_LEARNERS[learner]
+    behaviour = MBPO(6, model.action_space, make, partial(FixedLength, 3), real_ratio=0.0)
+    train(behaviour, model, *everywhere_on_the_chain(copies=2), updates=updates)
     places, expected = torch.eye(6)[:5], optimal_chain_values(0.8)[:5]
     value = behaviour.value(places)
     assert ((value - expected).abs() <= 0.05 * expected).all(), value
@@ -190,23 +192,21 @@ def test_the_value_on_the_chain_is_the_optimal_one(learner):
 
 
 AIM_LEARNERS = {
-    "sac": partial(
+    "sac": (300, partial(
         SAC, **QUICK | {"actor_learning_rate": 5e-3}, target_rate=0.2, temperature=0.02,
         temperature_learning_rate=1e-2, target_entropy=-1.5,
-    ),
-    "ppo": partial(PPO, **QUICK, target_rate=0.2, refresh=3),
+    )),
+    "ppo": (300, partial(PPO, **QUICK, target_rate=0.2, refresh=3)),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("learner", AIM_LEARNERS)
 def test_a_continuous_policy_finds_a_good_action_and_its_value(learner):
     torch.manual_seed(0)
-    model = aim(discount=0.8)
-    behaviour = MBPO(
-        2, model.action_space, AIM_LEARNERS[learner], partial(FixedLength, 2), real_ratio=0.0
-    )
+    model, (updates, make) = aim(discount=0.8), AIM_LEARNERS[learner]
+    behaviour = MBPO(2, model.action_space, make, partial(FixedLength, 2), real_ratio=0.0)
     batch, posterior = replayed(torch.rand(24, 2))
-    train(behaviour, model, batch, posterior, updates=300)
+    train(behaviour, model, batch, posterior, updates=updates)
     features = torch.rand(24, 2)
     reward = 1 - (behaviour.policy(features).mode() - 0.5).square()
     assert reward.min() > 0.9
