@@ -13,6 +13,7 @@ from worldmodels.behaviours import (
     EpisodeStarts,
     FixedLength,
     LinearLength,
+    Perception,
     ValidatedLength,
 )
 from worldmodels.behaviours.lengths import open_loop_error
@@ -158,6 +159,32 @@ def test_rollouts_follow_the_members_of_an_ensemble(propagation):
     assert set(members[0, 1].tolist()) == {0, 1, 2}
     kept = torch.equal(members[0, 1], members[-1, 1])
     assert kept == (propagation is KeepMember)
+
+
+@pytest.mark.parametrize(("learner", "space"), LEARNERS, ids=NAMES)
+def test_mixed_precision_gives_nearly_the_same_gradients(learner, space):
+    model, batch = pixel_model(space, LATENT), played(space)
+    behaviour = augmented(model, learner, steps=1, real_ratio=0.5)
+    posterior = model.loss(batch)[1]
+    found = []
+    for enabled in (False, True):
+        behaviour.zero_grad()
+        torch.manual_seed(2)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            losses = behaviour.loss(model, batch, posterior)
+        losses.total.backward()
+        groups = [group.parameters for group in behaviour.parameter_groups()]
+        found.append(torch.stack([torch.stack([p.grad.norm() for p in g]).norm() for g in groups]))
+    assert losses.total.dtype == torch.float32
+    torch.testing.assert_close(found[1], found[0], rtol=0.15, atol=0)
+
+
+def test_augmentation_without_a_model_is_refused():
+    model = Perception((3, 16, 16), CHOICES)
+    batch = played(CHOICES)
+    behaviour = MBPO(model.dynamics.feature_dim, CHOICES, DQN, real_ratio=1.0)
+    with pytest.raises(TypeError, match="MBPO needs a world model"):
+        behaviour.loss(model, batch, model.loss(batch)[1])
 
 
 # The known answers

@@ -15,6 +15,7 @@ from worldmodels.behaviours.experience import (
 )
 from worldmodels.behaviours.learner import LearnerBehaviour, LearnerFactory
 from worldmodels.behaviours.lengths import FixedLength, RolloutLength, open_loop_error
+from worldmodels.behaviours.model_free import dreams
 from worldmodels.behaviours.sac import SAC
 from worldmodels.types import ActionSpace, Batch, Losses, State
 from worldmodels.world_model import WorldModel
@@ -77,7 +78,13 @@ class MBPO(LearnerBehaviour):
         self.updates += 1
 
     def loss(self, world_model: WorldModel, batch: Batch, posterior: State) -> Losses:
-        """The learner's loss on both kinds of experience, each weighted by its share."""
+        """The learner's loss on both kinds of experience, each weighted by its share.
+
+        Raises:
+            TypeError: when there is no model of the world: nothing would train the encoder.
+        """
+        if not dreams(world_model):
+            raise TypeError("MBPO needs a world model: give --model WorldModel or use ModelFree")
         steps = self.length(int(self.updates))
         total, metrics = torch.zeros((), device=batch.reward.device), {}
         for share, experience in self._shares(world_model, batch, posterior, steps):
