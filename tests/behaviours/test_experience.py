@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from worldmodels.behaviours.experience import (
+    imagined_experience,
+    replayed_experience,
+    weighted_mean,
+)
+from worldmodels.types import Batch, Imagination
+
+
+def test_replayed_transitions_depart_where_rows_arrive():
+    flags = torch.zeros(1, 5, dtype=torch.bool)
+    first, terminal = flags.clone(), flags.clone()
+    first[0, [0, 3]], terminal[0, 2] = True, True
+    number = torch.arange(5.0)[None]
+    batch = Batch(
+        torch.zeros(1, 5, 1, 1, 1, dtype=torch.uint8),
+        number[..., None],
+        10 * number,
+        first,
+        terminal,
+    )
+    made = replayed_experience(batch, 100 * number[..., None], 0.9)
+    assert made.feature[0, :, 0].tolist() == [0, 100, 200, 300]
+    assert made.after[0, :, 0].tolist() == [100, 200, 300, 400]
+    assert made.action[0, :, 0].tolist() == [1, 2, 3, 4]
+    assert made.reward[0].tolist() == [10, 20, 30, 40]
+    # Row 2 is terminal: nothing is discounted after the arrival there, and nothing leaves it.
+    assert made.discount[0].tolist() == pytest.approx([0.9, 0, 0.9, 0.9])
+    assert made.weight[0].tolist() == [1, 1, 0, 1]
+
+
+def test_a_time_limit_keeps_its_discount():
+    first = torch.tensor([[True, False, True, False]])
+    nothing = torch.zeros(1, 4)
+    batch = Batch(
+        torch.zeros(1, 4, 1, 1, 1, dtype=torch.uint8),
+        nothing[..., None],
+        nothing,
+        first,
+        ~first & False,
+    )
+    made = replayed_experience(batch, nothing[..., None], 0.9)
+    assert made.discount[0].tolist() == pytest.approx([0.9, 0.9, 0.9])
+    assert made.weight[0].tolist() == [1, 0, 1]
+
+
+def test_imagined_transitions_count_by_the_chance_that_they_are_reached():
+    dream = Imagination(
+        torch.arange(8.0).reshape(2, 4, 1), torch.zeros(2, 3, 1), torch.zeros(2, 3),
+        0.9 * torch.tensor([[1.0, 0.5, 1.0], [0.2, 1.0, 1.0]]),
+    )  # fmt: skip
+    made = imagined_experience(dream, torch.tensor([1.0, 0.0]), 0.9)
+    torch.testing.assert_close(made.weight, torch.tensor([[1.0, 1.0, 0.5], [0.0, 0.0, 0.0]]))
+    assert made.feature[0, :, 0].tolist() == [0, 1, 2]
+    assert made.after[0, :, 0].tolist() == [1, 2, 3]
+
+
+def test_a_weighted_mean_is_over_what_happened():
+    values, weight = torch.tensor([[2.0, 100.0, 5.0]]), torch.tensor([[1.0, 0.0, 0.5]])
+    assert weighted_mean(values, weight).item() == pytest.approx(4.5 / 1.5)
+    assert weighted_mean(values, 0 * weight) == 0
