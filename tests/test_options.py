@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import one_hot
 
+from worldmodels.behaviours.model_free import dreams
 from worldmodels.model_folder import build_agent
 from worldmodels.nn.encoders import Encoder
 from worldmodels.training.fit import fit_parser
@@ -15,7 +17,7 @@ from worldmodels.types import ActionSpace, Batch
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
-AGENT = ("model", "planner", "controller", "noise")
+AGENT = ("model", "planner", "controller", "noise", "behaviour", "acting")
 
 
 class DeepEncoder(Encoder):
@@ -30,23 +32,37 @@ class DeepEncoder(Encoder):
         return self.net(image.mean((-1, -2)))
 
 
-def built(*arguments):
+def built(*arguments, discrete=False):
     parser = fit_parser()
     parts = parser.instantiate(parser.parse_args(list(arguments)))
-    return build_agent((3, 64, 64), ActionSpace(2, False), **{name: parts[name] for name in AGENT})
+    space = ActionSpace(2, discrete)
+    return build_agent((3, 64, 64), space, **{name: parts[name] for name in AGENT})
 
 
 @cache
-def batch():
+def batch(discrete=False):
     generator = torch.Generator().manual_seed(0)
     first = torch.zeros(2, 3, dtype=torch.bool)
+    drawn = torch.rand(2, 3, 2, generator=generator) * 2 - 1
+    if discrete:
+        drawn = one_hot(drawn.argmax(-1), 2).float()
     return Batch(
         torch.randint(0, 256, (2, 3, 3, 64, 64), dtype=torch.uint8, generator=generator),
-        torch.rand(2, 3, 2, generator=generator) * 2 - 1,
+        drawn,
         torch.rand(2, 3, generator=generator),
         first,
         first,
     )
+
+
+def part_that_learns(agent):
+    """The loss of the model; of the behaviour, where there is no model of the world."""
+    seen = batch(agent.world_model.action_space.discrete)
+    losses, posterior = agent.world_model.loss(seen)
+    if dreams(agent.world_model):
+        return losses.total
+    torch.manual_seed(0)  # The same draws before and after the step.
+    return agent.behaviour.loss(agent.world_model, seen, posterior).total
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONFIGS)))
@@ -58,15 +74,15 @@ def test_every_config_is_built_and_stepped_twice(path):
         assert millions == pytest.approx(float(path.stem[:-1]), rel=0.08)
         return
     torch.manual_seed(0)
-    model = built("--config", str(path)).world_model
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    agent = built("--config", str(path), discrete=path.stem.endswith("dqn"))
+    optimizer = torch.optim.Adam(agent.parameters(), 1e-3)
     totals = []
     for _ in range(2):
-        losses, _ = model.loss(batch())
+        total = part_that_learns(agent)
         optimizer.zero_grad()
-        losses.total.backward()
+        total.backward()
         optimizer.step()
-        totals.append(losses.total.item())
+        totals.append(total.item())
     assert totals[1] < totals[0]
 
 
