@@ -139,6 +139,17 @@ def test_members_start_in_turn_and_share_every_plans_particles():
     assert spread.member.tolist() == [0, 1, 2, 0, 1, 2] * 4
 
 
+def test_the_first_members_predict_as_before_when_the_others_are_forgotten(monkeypatch):
+    whole, fewer = (without_noise(ensemble(), monkeypatch) for _ in range(2))
+    fewer.keep_members(2, particles=4)
+    assert fewer.spread(fewer.initial(1), 1).member.tolist() == [0, 1, 0, 1]
+    state, action = random_state(whole, 4, torch.tensor([0, 1, 1, 0])), torch.randn(4, A)
+    for found, expected in zip(fewer.prior(state, action), whole.prior(state, action), strict=True):
+        torch.testing.assert_close(found, expected)
+    with pytest.raises(ValueError, match="members=3: choose 1 to 2"):
+        fewer.keep_members(3)
+
+
 def test_disagreement_is_the_variance_of_the_members_mean_features():
     torch.manual_seed(0)
     models = [GaussianRSSM(E, A, **SIZE) for _ in range(3)]

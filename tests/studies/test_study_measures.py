@@ -10,8 +10,17 @@ from worldmodels.envs.gust_road import GustRoad
 from worldmodels.studies.cliff import FALLS, SHORT, stops
 from worldmodels.studies.closed_loop import drive
 from worldmodels.studies.exact import arm_score, world_score
-from worldmodels.studies.exploitation import area_under_roc, outing
+from worldmodels.studies.exploitation import (
+    AUROC,
+    FIVE,
+    GAP,
+    ONE,
+    Exploitation,
+    area_under_roc,
+    outing,
+)
 from worldmodels.studies.gradient_planning import equal_planners, gradient_error
+from worldmodels.studies.results import Results
 from worldmodels.studies.simulator import CART, POLE, PSNR, TINTS, centre, frame_errors
 
 
@@ -133,3 +142,18 @@ def test_outings_start_inside_the_data_and_leave_it_for_good():
     assert (seen.outside[:, 1:] >= seen.outside[:, :-1]).all()
     assert (seen.action[:, 0] == 0).all()
     assert seen.action[:, 1:].abs().amax(-1).allclose(torch.ones(3, 49))
+
+
+@pytest.mark.parametrize(
+    ("one", "five", "detected", "passed"),
+    [
+        (5.0, 1.0, 0.96, [True, True, True]),
+        (5.0, 1.1, 0.94, [True, False, False]),
+        # A single model that promises too little is exploited by nobody.
+        (-1.0, -2.0, 0.96, [False, True, True]),
+    ],
+)
+def test_exploitation_is_mended_when_a_fifth_of_the_gap_is_left(one, five, detected, passed):
+    seed = {ONE: {GAP: one}, FIVE: {GAP: five, AUROC: detected}}
+    checks = Exploitation().verdict(Results([seed, seed]))
+    assert [check.passed for check in checks] == passed

@@ -80,6 +80,24 @@ class Ensemble(RSSM):
                 owner, leaf = name.rsplit(".", 1)
                 self.get_submodule(owner).register_parameter(leaf, nn.Parameter(stacked))
 
+    def keep_members(self, members: int, particles: int | None = None) -> None:
+        """Forgets all but the first members, to see what the others were good for.
+
+        Args:
+            members: how many stay.
+            particles: per plan from now on, a multiple of ``members`` (as many when None).
+
+        Raises:
+            ValueError: when there are not so many members, or ``particles`` does not fit.
+        """
+        if not 1 <= members <= self.members:
+            raise ValueError(f"members={members}: choose 1 to {self.members}, as many as there are")
+        self.particles = _checked_particles(particles, members)
+        self.members = members
+        for layer in _TRANSITION:
+            for parameter in self.get_submodule(layer).parameters():
+                parameter.data = parameter.data[:members].clone()
+
     def initial(self, batch: int) -> EnsembleState:
         """Zero memory, zero sample, members in turn."""
         state = super().initial(batch)
