@@ -111,7 +111,7 @@ class RewardSwap(Study):
             "env.id": FACTORY,
             "env.options": json.dumps({"task": task}),
         }
-        # Without rewards the picture alone must make the small walker worth its nats: so every pixel
+        # Without rewards the picture alone must make the small walker worth its nats: every pixel
         # that ever changes weighs the same.
         options["model.pixels"] = "Standardized"
         return learn(folder, seed, options | random_data(self.steps, self.updates) | dict(extra))
