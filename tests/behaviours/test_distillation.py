@@ -150,3 +150,23 @@ def test_numbers_that_cannot_be_are_refused():
     ]:
         with pytest.raises(ValueError, match=message):
             student(**options)
+
+
+def test_without_visits_all_lessons_are_replayed():
+    model, behaviour = chain(), student(lessons=8, visited=0.0)
+    torch.manual_seed(0)
+    starts = replayed(torch.eye(6)[[0] * 8])[1]._replace(onehot=torch.eye(6)[[0] * 8])
+    assert behaviour.teach(model, starts).feature.argmax(-1).tolist() == [0] * 8
+
+
+def test_with_nothing_but_visits_no_lesson_is_where_the_student_started():
+    model, behaviour = chain(), student(lessons=8, visited=1.0)
+    behaviour.actor.net.output.bias.data = torch.tensor([-50.0, 50.0])
+    behaviour.actor.unimix = 0.0
+    starts = replayed(torch.eye(6)[[0] * 8])[1]._replace(onehot=torch.eye(6)[[0] * 8])
+    assert behaviour.teach(model, starts).feature.argmax(-1).min() >= 1
+
+
+def test_a_share_of_visits_above_all_is_refused():
+    with pytest.raises(ValueError, match="choose a share"):
+        student(visited=1.5)

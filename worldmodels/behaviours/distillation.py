@@ -33,7 +33,9 @@ class Distillation(Behaviour):
         action_space: what an action is.
         teacher: the planner, called with the action space.
         teacher_every: k, updates between two lessons.
-        lessons: states that the teacher decides in, half of them replayed, half imagined.
+        lessons: states that the teacher decides in.
+        visited: share of them that the student visits in imagination (DAgger); the others are
+            replayed. At 0 the student clones the teacher on the data alone.
         proposals: the student's rollouts among the teacher's candidates.
         memory: labels kept; the student learns from ``starts`` of them at every update.
         horizon: imagined agent steps, for the value and the visited states.
@@ -58,6 +60,7 @@ class Distillation(Behaviour):
         teacher: Callable[[ActionSpace], Planner] = CEM,
         teacher_every: int = 5,
         lessons: int = 16,
+        visited: float = 0.5,
         proposals: int = 16,
         memory: int = 2048,
         horizon: int = 15,
@@ -71,9 +74,10 @@ class Distillation(Behaviour):
     ):
         super().__init__()
         check_imagination(horizon, starts, trace)
-        _check_lessons(teacher_every, lessons, proposals, memory)
+        _check_lessons(teacher_every, lessons, visited, proposals, memory)
         self.teacher = teacher(action_space)
         self.teacher_every, self.lessons, self.proposals = teacher_every, lessons, proposals
+        self.visited = int(visited * lessons)
         self.horizon, self.starts, self.trace = horizon, starts, trace
         self.actor = make_actor(feature_dim, action_space, hidden, layers)
         self.critic = Critic(feature_dim, hidden, layers, target_rate)
@@ -128,9 +132,11 @@ class Distillation(Behaviour):
         return Labels(world_model.feature(state), plan.actions[:, 0])
 
     def _classroom(self, world_model: WorldModel, starts: State) -> State:
-        """Half replayed states, half states reached by the student from them."""
-        replayed = select_state(starts, slice(self.lessons - self.lessons // 2))
-        source = select_state(starts, slice(self.lessons // 2))
+        """Replayed states, and states that the student reaches from some of them."""
+        replayed = select_state(starts, slice(self.lessons - self.visited))
+        if not self.visited:
+            return replayed
+        source = select_state(starts, slice(self.visited))
         visited = world_model.follow(source, self._act, self.horizon).states
         depth = torch.randint(self.horizon, (len(visited[0]),), device=visited[0].device)
         rows = torch.arange(len(depth), device=depth.device)
@@ -149,7 +155,11 @@ class Distillation(Behaviour):
         return self.actor(feature).sample()
 
 
-def _check_lessons(teacher_every: int, lessons: int, proposals: int, memory: int) -> None:
+def _check_lessons(
+    teacher_every: int, lessons: int, visited: float, proposals: int, memory: int
+) -> None:
+    if not 0 <= visited <= 1:
+        raise ValueError(f"visited={visited}: choose a share, 0 to 1")
     lowest = {"teacher_every": (teacher_every, 1), "lessons": (lessons, 2)}
     lowest |= {"proposals": (proposals, 1), "memory": (memory, lessons)}
     for name, (number, least) in lowest.items():

@@ -14,6 +14,8 @@ STUDIES = {
     "planner_tradeoff": "worldmodels.studies.planner_tradeoff:PlannerTradeoff",
     "reward_swap": "worldmodels.studies.reward_swap:RewardSwap",
     "sources": "worldmodels.studies.sources:Sources",
+    "terminal_value": "worldmodels.studies.terminal_value:TerminalValue",
+    "distillation": "worldmodels.studies.distillation:DistillationStudy",
     "simulator": "worldmodels.studies.simulator:Simulator",
 }
 

@@ -1,0 +1,139 @@
+"""A value at the horizon: a planner that looks ten steps ahead finds what lies 45 steps away."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import ClassVar
+
+import torch
+
+from worldmodels.agent import Agent, ByGuidedPlanner
+from worldmodels.behaviours import ActorCritic, Distillation
+from worldmodels.behaviours.value import fit_value
+from worldmodels.planning import CEM, MPC
+from worldmodels.replay.store import EpisodeStore
+from worldmodels.studies.base import Arm, Role, Study
+from worldmodels.studies.dreaming import Remembered, practise, remember
+from worldmodels.studies.maze import DREAMT, dream_accuracy, find, learn_maze, value_error
+from worldmodels.studies.results import Check, Numbers, Results
+from worldmodels.world_model import WorldModel
+
+SHORT, VALUED = "horizon 10", "horizon 10 with V"
+LEARNED, LONG = "horizon 10 with V and policy", "horizon 60, 5 times the search"
+TREASURE, DECOY, SPENT = "treasure", "coin", "evaluations"
+ERROR, PLACE, ALONE = "error of V", "dreamt place", "treasure, policy alone"
+HORIZON, FAR, ITERATIONS = 10, 60, 3
+
+
+@dataclass(frozen=True)
+class TerminalValue(Study):
+    """DetourMaze, one model of random episodes for all arms."""
+
+    claim: ClassVar[str] = (
+        "A planner with a short horizon walks to the near coin; with a learned value at its "
+        "horizon it walks to the far treasure, which a long horizon with more search does not find."
+    )
+    rule: ClassVar[str] = (
+        "With horizon 10 and no value no episode ends at the treasure. With a value fitted by "
+        "TD(lambda) in the model at least 90 % do, and with value and proposals of a policy that "
+        "was learned in the model as well. With horizon 60, no value and at least 5 times the "
+        "model evaluations under 50 % do."
+    )
+    arms: ClassVar[tuple[Arm, ...]] = (
+        Arm(SHORT, Role.FAILING, "the predicted rewards of 10 steps"),
+        Arm(VALUED, Role.FIXING, "the same, plus a value fitted in the model without a policy"),
+        Arm(LEARNED, Role.FIXING, "the same with the value and proposals of a distilled policy"),
+        Arm(LONG, Role.CONTROL, "no value, 60 steps, 5 times the plans"),
+    )
+    measures: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            TREASURE: "share of episodes that end at the treasure, 44 to 46 steps from the start",
+            DECOY: "share of episodes that end at the coin, 5 steps from the start",
+            SPENT: "plans evaluated per decision",
+            ERROR: "mean of |V - exact value| / exact value over all cells",
+            ALONE: "share of episodes that the policy without the planner ends at the treasure",
+            PLACE: DREAMT,
+        }
+    )
+    steps: int = 15_000
+    updates: int = 1200
+    value_updates: int = 600
+    policy_updates: int = 600
+    candidates: int = 32
+    episodes: int = 10
+
+    @classmethod
+    def smoke(cls) -> "TerminalValue":
+        """Hardly any training."""
+        return cls(
+            steps=1500, updates=5, value_updates=3, policy_updates=3, candidates=8, episodes=1
+        )
+
+    def run(self, seed: int, folder: Path) -> Numbers:
+        """One model; a value, and a policy with its value, learn in its dreams."""
+        model = learn_maze(folder / "run", seed, self.steps, self.updates).world_model
+        remembered = remember(model, EpisodeStore(folder / "run" / "replay"), seed, 100)
+        valued = self._valued(model, remembered, seed)
+        learned = self._learned(model, remembered, seed)
+        short = planning(model, HORIZON, self.candidates)
+        # A tenth more: a decision also evaluates the plans that it was handed.
+        long = planning(model, FAR, round(5.5 * self.candidates))
+        agents = {
+            SHORT: Agent(model, short),
+            VALUED: Agent(model, short, behaviour=valued, acting=ByGuidedPlanner(proposals=0)),
+            LEARNED: Agent(model, short, behaviour=learned, acting=ByGuidedPlanner()),
+            LONG: Agent(model, long),
+        }
+        numbers = {arm: self._play(agent.eval(), seed) for arm, agent in agents.items()}
+        numbers[SHORT][PLACE] = dream_accuracy(model, seed)
+        for arm, behaviour in ((VALUED, valued), (LEARNED, learned)):
+            numbers[arm][ERROR] = value_error(model, behaviour.value, seed)
+        policy = Agent(model, short, behaviour=learned).eval()
+        numbers[LEARNED][ALONE] = self._play(policy, seed)[TREASURE]
+        return numbers
+
+    def verdict(self, results: Results) -> list[Check]:
+        """Nothing without a value, nearly always with one, and not by more search."""
+        least = 5 * results.interval(SHORT, SPENT).mean
+        missed = results.interval(LONG, TREASURE)
+        return [
+            results.at_most(SHORT, TREASURE, 0.0),
+            results.at_least(VALUED, TREASURE, 0.9),
+            results.at_least(LEARNED, TREASURE, 0.9),
+            Check(f"{LONG}: {TREASURE} {missed}, under 0.5", missed.mean < 0.5),
+            results.at_least(LONG, SPENT, least),
+        ]
+
+    def _play(self, agent: Agent, seed: int) -> dict[str, float]:
+        found = find(agent, self.episodes, 1000 + 100 * seed)
+        return {TREASURE: found.treasure, DECOY: found.decoy, SPENT: search(agent)}
+
+    def _valued(self, model: WorldModel, remembered: Remembered, seed: int) -> ActorCritic:
+        """Its policy learns nothing, and nobody asks it."""
+        torch.manual_seed(seed)
+        behaviour = ActorCritic(model.dynamics.feature_dim, model.action_space, hidden=128)
+        fit_value(model, behaviour.critic, remembered.starts(), self.value_updates)
+        return behaviour
+
+    def _learned(self, model: WorldModel, remembered: Remembered, seed: int) -> Distillation:
+        torch.manual_seed(seed)
+        teacher = partial(CEM, horizon=HORIZON, candidates=self.candidates)
+        behaviour = Distillation(model.dynamics.feature_dim, model.action_space, teacher)
+        practise(behaviour, model, remembered, self.policy_updates, seed)
+        return behaviour
+
+
+def planning(model: WorldModel, horizon: int, candidates: int) -> MPC:
+    """CEM that replans at every step."""
+    elites = max(2, candidates // 8)
+    return MPC(CEM(model.action_space, horizon, candidates, ITERATIONS, elites))
+
+
+def search(agent: Agent) -> float:
+    """Plans that the agent evaluates at its first decision; 0 for a policy."""
+    frame = torch.zeros(1, *agent.world_model.obs_shape, dtype=torch.uint8)
+    state = agent.initial(1, 0)
+    _, after = agent.act(frame, torch.ones(1, dtype=torch.bool), state)
+    return float(after.plan.evaluations[0])
