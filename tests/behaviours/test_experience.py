@@ -6,7 +6,8 @@ from worldmodels.behaviours.experience import (
     replayed_experience,
     weighted_mean,
 )
-from worldmodels.types import Batch, Imagination
+from worldmodels.types import ActionSpace, Batch, Imagination
+from worldmodels.world_model import WorldModel
 
 
 def test_replayed_transitions_depart_where_rows_arrive():
@@ -61,3 +62,9 @@ def test_a_weighted_mean_is_over_what_happened():
     values, weight = torch.tensor([[2.0, 100.0, 5.0]]), torch.tensor([[1.0, 0.0, 0.5]])
     assert weighted_mean(values, weight).item() == pytest.approx(4.5 / 1.5)
     assert weighted_mean(values, 0 * weight) == 0
+
+
+@pytest.mark.parametrize("discount", [0.0, -0.5])
+def test_no_model_has_a_discount_that_its_weights_cannot_be_divided_by(discount):
+    with pytest.raises(ValueError, match=f"discount={discount}: choose a number above 0"):
+        WorldModel((3, 16, 16), ActionSpace(2, True), discount=discount)

@@ -16,7 +16,12 @@ class Learner(Decider):
 
     Where features carry a history of gradients, the loss of the critic alone passes one back, so
     that an encoder may learn from it; actors and targets read features as they are.
+
+    Attributes:
+        on_policy: whether experience must be made by ``act`` as it is now.
     """
+
+    on_policy: bool = False
 
     @abstractmethod
     def loss(self, experience: Experience) -> Losses:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from worldmodels.behaviours.base import draw_starts
+from worldmodels.behaviours.base import Starts, draw_starts
 from worldmodels.behaviours.branches import Branches, EveryState
 from worldmodels.behaviours.experience import (
     Experience,
@@ -17,6 +17,7 @@ from worldmodels.behaviours.learner import LearnerBehaviour, LearnerFactory
 from worldmodels.behaviours.lengths import FixedLength, RolloutLength, open_loop_error
 from worldmodels.behaviours.model_free import dreams
 from worldmodels.behaviours.sac import SAC
+from worldmodels.dynamics.base import select_state
 from worldmodels.types import ActionSpace, Batch, Losses, State
 from worldmodels.world_model import WorldModel
 
@@ -39,9 +40,11 @@ class MBPO(LearnerBehaviour):
         action_space: what an action is.
         learner: ``SAC``, ``DQN`` or ``PPO``, with its options.
         length: imagined steps: ``FixedLength``, ``LinearLength`` or ``ValidatedLength``.
-        real_ratio: share of the replayed transitions in the loss: 0 learns from the model alone,
-            1 from replay alone.
-        starts: states to branch from at every update; all that ``branches`` offers when None.
+        real_ratio: weight of the mean loss over replayed transitions, against that over imagined
+            ones, however many there are of each: 0 learns from the model alone, 1 from replay
+            alone. 0 for learners that are ``on_policy``, such as PPO.
+        starts: rollouts at every update, in turn from all that ``branches`` offers; one from each
+            when None.
         branches: where rollouts start: ``EveryState`` or ``EpisodeStarts``.
 
     Raises:
@@ -65,6 +68,11 @@ class MBPO(LearnerBehaviour):
         super().__init__(feature_dim, action_space, learner)
         if not 0 <= real_ratio <= 1:
             raise ValueError(f"real_ratio={real_ratio}: choose a share from 0 to 1")
+        if self.learner.on_policy and real_ratio > 0:
+            raise ValueError(
+                f"real_ratio={real_ratio}: {type(self.learner).__name__} learns from its present "
+                "policy's experience alone, replay holds older ones': give --behaviour.real_ratio 0"
+            )
         if starts is not None and starts < 1:
             raise ValueError(f"starts={starts}: choose 1 or more")
         self.real_ratio, self.starts = real_ratio, starts
@@ -120,6 +128,14 @@ class MBPO(LearnerBehaviour):
         self, world_model: WorldModel, batch: Batch, posterior: State, steps: int
     ) -> Experience:
         """Imagined transitions from the states of a batch; of an ensemble, by several members."""
-        starts = draw_starts(batch, posterior, self.starts, self.branches.eligible(batch))
+        drawn = draw_starts(batch, posterior, self.starts, self.branches.eligible(batch))
+        starts = drawn if self.starts is None else _in_turn(drawn, self.starts)
         dream = world_model.imagine(starts.state, self.learner.act, steps)
         return imagined_experience(dream, starts.alive, world_model.discount)
+
+
+def _in_turn(starts: Starts, count: int) -> Starts:
+    """``count`` of them, the same ones again where there are fewer (none where there is none)."""
+    available = len(starts.alive)
+    rows = torch.arange(count if available else 0, device=starts.alive.device) % max(available, 1)
+    return Starts(select_state(starts.state, rows), starts.alive[rows])

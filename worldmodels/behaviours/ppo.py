@@ -41,6 +41,7 @@ class PPO(Learner):
     Reference: Schulman et al., 2017, equation 7; 2016 (generalised advantage estimation).
     """
 
+    on_policy = True
     updates: Tensor
 
     def __init__(
