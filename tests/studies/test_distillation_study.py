@@ -19,10 +19,10 @@ from worldmodels.studies.distillation import (
     STUDENT,
     TREASURE,
     DistillationStudy,
-    Pupil,
     decision_ms,
     nothing,
 )
+from worldmodels.studies.dreaming import Pupil
 from worldmodels.studies.results import Results
 from worldmodels.types import ActionSpace
 from worldmodels.world_model import WorldModel

@@ -14,13 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldmodels.agent import Agent, ByGuidedPlanner
-from worldmodels.behaviours import Distillation
-from worldmodels.behaviours.critic import Critic
-from worldmodels.behaviours.value import fit_value
 from worldmodels.planning import CEM, MPC
 from worldmodels.replay.store import EpisodeStore
 from worldmodels.studies.base import Arm, Role, Study
-from worldmodels.studies.dreaming import Remembered, practise, remember
+from worldmodels.studies.dreaming import Pupil, Remembered, fitted_critic, practise, remember
 from worldmodels.studies.maze import find, learn_maze
 from worldmodels.studies.results import Check, Numbers, Results
 from worldmodels.types import Value
@@ -69,7 +66,7 @@ class DistillationStudy(Study):
         }
     )
     steps: int = 12_000
-    updates: int = 1000
+    updates: int = 2500
     value_updates: int = 500
     student_updates: int = 400
     lessons: int = 20
@@ -89,9 +86,7 @@ class DistillationStudy(Study):
         """One model and one value; then every student learns from as many decisions."""
         model = learn_maze(folder / "run", seed, self.steps, self.updates).world_model
         remembered = remember(model, EpisodeStore(folder / "run" / "replay"), seed, 100)
-        torch.manual_seed(seed)
-        critic = Critic(model.dynamics.feature_dim, hidden=128, layers=2, target_rate=0.02)
-        fit_value(model, critic, remembered.starts(), self.value_updates)
+        critic = fitted_critic(model, remembered, self.value_updates, seed)
         teach = partial(self._student, model, remembered, seed)
         student, clone, heir = teach(critic), teach(critic, visited=0.0), teach(nothing)
         controller = MPC(self._planner(model))
@@ -129,7 +124,7 @@ class DistillationStudy(Study):
         seed: int,
         value: Value,
         visited: float = 0.5,
-    ) -> "Pupil":
+    ) -> Pupil:
         torch.manual_seed(seed)
         every = max(1, self.student_updates // self.lessons)
         pupil = Pupil(model, self._planner(model), value, every, visited)
@@ -144,34 +139,6 @@ class DistillationStudy(Study):
             DECOY: found.decoy,
             MS: decision_ms(agent),
         }
-
-
-class Pupil(Distillation):
-    """A student whose planner has a given value at its horizon.
-
-    Args:
-        model: where planner and student live.
-        planner: who teaches.
-        guide: the value at its horizon.
-        every: updates between two lessons.
-        visited: share of the lessons in states that the student visits.
-    """
-
-    def __init__(self, model: WorldModel, planner: CEM, guide: Value, every: int, visited: float):
-        super().__init__(
-            model.dynamics.feature_dim,
-            model.action_space,
-            lambda space: planner,
-            teacher_every=every,
-            visited=visited,
-            hidden=128,
-            actor_learning_rate=1e-3,
-        )
-        self.guide = guide
-
-    def value(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
-        """The given one."""
-        return self.guide(feature)
 
 
 def nothing(feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:

@@ -3,11 +3,17 @@
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from worldmodels.behaviours import Distillation
 from worldmodels.behaviours.base import Behaviour, Starts, draw_starts
+from worldmodels.behaviours.critic import Critic
+from worldmodels.behaviours.value import fit_value
+from worldmodels.planning import Planner
 from worldmodels.replay.buffer import ReplayBuffer
 from worldmodels.replay.store import EpisodeStore
-from worldmodels.types import Batch, State
+from worldmodels.types import Batch, State, Value
 from worldmodels.world_model import WorldModel
 
 
@@ -58,3 +64,46 @@ def practise(
         losses.total.backward()
         optimiser.step()
         behaviour.after_update()
+
+
+def fitted_critic(model: WorldModel, remembered: Remembered, updates: int, seed: int) -> Critic:
+    """The value of the best that a model can do, by TD(lambda) without a policy."""
+    torch.manual_seed(seed)
+    critic = Critic(model.dynamics.feature_dim, hidden=128, layers=2, target_rate=0.05)
+    fit_value(model, critic, remembered.starts(), updates, rows=64)
+    return critic
+
+
+class Pupil(Distillation):
+    """A student whose planner has a given value at its horizon.
+
+    Args:
+        model: where planner and student live.
+        planner: who teaches.
+        guide: the value at its horizon.
+        every: updates between two lessons.
+        visited: share of the lessons in states that the student visits.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        planner: Planner,
+        guide: Value,
+        every: int,
+        visited: float = 0.5,
+    ):
+        super().__init__(
+            model.dynamics.feature_dim,
+            model.action_space,
+            lambda space: planner,
+            teacher_every=every,
+            visited=visited,
+            hidden=128,
+            actor_learning_rate=1e-3,
+        )
+        self.guide = guide
+
+    def value(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
+        """The given one."""
+        return self.guide(feature)

@@ -25,16 +25,24 @@ DISCOUNT = 0.97
 DREAMT = "share of dreams of 10 random steps that end in the true cell, by their last picture"
 SIZES: MappingProxyType[str, Any] = MappingProxyType(
     {
+        "model.encoder.depth": 16,
+        "model.encoder.stages": 1,
+        "model.encoder.downscale": 4,
+        "model.decoder.stages": 2,
+        # The mean frame is nearly all: what remains is scaled up to the size of a new decoder's
+        # noise, which it would otherwise first have to unlearn.
+        "model.pixels": "Centered",
+        "model.pixels.scale": 40.0,
+        "model.image_weight": 0.1,
         "model.dynamics": "CategoricalRSSM",
         "model.dynamics.stack": 16,
         "model.dynamics.classes": 16,
         "model.dynamics.deter": 128,
         "model.dynamics.hidden": 128,
-        # Without free nats: a nat per step would let the next cell be a guess among three.
-        "model.free_nats": 0.0,
+        # With a free nat per step the next cell may stay a guess among three.
+        "model.free_nats": 0.1,
         "model.dynamics_weight": 1.0,
         "model.representation_weight": 0.1,
-        "model.image_weight": 0.25,
         # The treasure is found once in hundreds of steps.
         "model.reward": "TwoHotHead",
         "model.reward.hidden": 128,
@@ -44,6 +52,9 @@ SIZES: MappingProxyType[str, Any] = MappingProxyType(
         "model.continues.hidden": 128,
         "model.continue_weight": 10.0,
         "model.discount": DISCOUNT,
+        "train.learning_rate": 2e-3,
+        "batches.batch_size": 16,
+        "batches.batch_length": 8,
     }
 )
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
@@ -10,12 +9,10 @@ from typing import ClassVar
 import torch
 
 from worldmodels.agent import Agent, ByGuidedPlanner
-from worldmodels.behaviours import ActorCritic, Distillation
-from worldmodels.behaviours.value import fit_value
 from worldmodels.planning import CEM, MPC
 from worldmodels.replay.store import EpisodeStore
 from worldmodels.studies.base import Arm, Role, Study
-from worldmodels.studies.dreaming import Remembered, practise, remember
+from worldmodels.studies.dreaming import Pupil, fitted_critic, practise, remember
 from worldmodels.studies.maze import DREAMT, dream_accuracy, find, learn_maze, value_error
 from worldmodels.studies.results import Check, Numbers, Results
 from worldmodels.world_model import WorldModel
@@ -37,14 +34,18 @@ class TerminalValue(Study):
     )
     rule: ClassVar[str] = (
         "With horizon 10 and no value no episode ends at the treasure. With a value fitted by "
-        "TD(lambda) in the model at least 90 % do, and with value and proposals of a policy that "
-        "was learned in the model as well. With horizon 60, no value and at least 5 times the "
+        "TD(lambda) in the model at least 90 % do, and with proposals of a policy that was "
+        "learned in the model as well. With horizon 60, no value and at least 5 times the "
         "model evaluations under 50 % do."
     )
     arms: ClassVar[tuple[Arm, ...]] = (
         Arm(SHORT, Role.FAILING, "the predicted rewards of 10 steps"),
         Arm(VALUED, Role.FIXING, "the same, plus a value fitted in the model without a policy"),
-        Arm(LEARNED, Role.FIXING, "the same with the value and proposals of a distilled policy"),
+        Arm(
+            LEARNED,
+            Role.FIXING,
+            "the same, and a policy distilled from that planner proposes plans",
+        ),
         Arm(LONG, Role.CONTROL, "no value, 60 steps, 5 times the plans"),
     )
     measures: ClassVar[Mapping[str, str]] = MappingProxyType(
@@ -57,10 +58,10 @@ class TerminalValue(Study):
             PLACE: DREAMT,
         }
     )
-    steps: int = 15_000
-    updates: int = 1200
-    value_updates: int = 600
-    policy_updates: int = 600
+    steps: int = 12_000
+    updates: int = 2500
+    value_updates: int = 500
+    policy_updates: int = 300
     candidates: int = 32
     episodes: int = 10
 
@@ -75,22 +76,23 @@ class TerminalValue(Study):
         """One model; a value, and a policy with its value, learn in its dreams."""
         model = learn_maze(folder / "run", seed, self.steps, self.updates).world_model
         remembered = remember(model, EpisodeStore(folder / "run" / "replay"), seed, 100)
-        valued = self._valued(model, remembered, seed)
-        learned = self._learned(model, remembered, seed)
+        critic = fitted_critic(model, remembered, self.value_updates, seed)
         short = planning(model, HORIZON, self.candidates)
+        torch.manual_seed(seed)
+        pupil = Pupil(model, short.planner, critic, every=10)
+        practise(pupil, model, remembered, self.policy_updates, seed)
         # A tenth more: a decision also evaluates the plans that it was handed.
         long = planning(model, FAR, round(5.5 * self.candidates))
         agents = {
             SHORT: Agent(model, short),
-            VALUED: Agent(model, short, behaviour=valued, acting=ByGuidedPlanner(proposals=0)),
-            LEARNED: Agent(model, short, behaviour=learned, acting=ByGuidedPlanner()),
+            VALUED: Agent(model, short, behaviour=pupil, acting=ByGuidedPlanner(proposals=0)),
+            LEARNED: Agent(model, short, behaviour=pupil, acting=ByGuidedPlanner()),
             LONG: Agent(model, long),
         }
         numbers = {arm: self._play(agent.eval(), seed) for arm, agent in agents.items()}
         numbers[SHORT][PLACE] = dream_accuracy(model, seed)
-        for arm, behaviour in ((VALUED, valued), (LEARNED, learned)):
-            numbers[arm][ERROR] = value_error(model, behaviour.value, seed)
-        policy = Agent(model, short, behaviour=learned).eval()
+        numbers[VALUED][ERROR] = value_error(model, critic, seed)
+        policy = Agent(model, short, behaviour=pupil).eval()
         numbers[LEARNED][ALONE] = self._play(policy, seed)[TREASURE]
         return numbers
 
@@ -109,20 +111,6 @@ class TerminalValue(Study):
     def _play(self, agent: Agent, seed: int) -> dict[str, float]:
         found = find(agent, self.episodes, 1000 + 100 * seed)
         return {TREASURE: found.treasure, DECOY: found.decoy, SPENT: search(agent)}
-
-    def _valued(self, model: WorldModel, remembered: Remembered, seed: int) -> ActorCritic:
-        """Its policy learns nothing, and nobody asks it."""
-        torch.manual_seed(seed)
-        behaviour = ActorCritic(model.dynamics.feature_dim, model.action_space, hidden=128)
-        fit_value(model, behaviour.critic, remembered.starts(), self.value_updates)
-        return behaviour
-
-    def _learned(self, model: WorldModel, remembered: Remembered, seed: int) -> Distillation:
-        torch.manual_seed(seed)
-        teacher = partial(CEM, horizon=HORIZON, candidates=self.candidates)
-        behaviour = Distillation(model.dynamics.feature_dim, model.action_space, teacher)
-        practise(behaviour, model, remembered, self.policy_updates, seed)
-        return behaviour
 
 
 def planning(model: WorldModel, horizon: int, candidates: int) -> MPC:
