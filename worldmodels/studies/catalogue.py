@@ -6,6 +6,9 @@ from difflib import get_close_matches
 from worldmodels.studies.base import Study
 
 STUDIES = {
+    "any_learner": "worldmodels.studies.any_learner:AnyLearner",
+    "augmentation": "worldmodels.studies.augmentation:Augmentation",
+    "rollout_length": "worldmodels.studies.rollout_length:RolloutLengths",
     "elites": "worldmodels.studies.elites:Elites",
     "cliff": "worldmodels.studies.cliff:Cliff",
     "closed_loop": "worldmodels.studies.closed_loop:ClosedLoop",

@@ -1,0 +1,106 @@
+"""Short dreams from every visited state, against dreams from the starts of episodes alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import ClassVar
+
+from worldmodels.behaviours import MBPO, EpisodeStarts, EveryState, FixedLength
+from worldmodels.behaviours.branches import Branches
+from worldmodels.studies.base import Arm, Role, Study
+from worldmodels.studies.learners import (
+    RETURN,
+    SAC_SMALL,
+    STEPS,
+    QuickBox,
+    augmented,
+    box,
+    learned_model,
+    mean_return,
+    record,
+    twin,
+)
+from worldmodels.studies.results import Check, Numbers, Results
+
+EVERY, START, FULL = "3 steps, every state", "3 steps, starts", "30 steps, starts"
+TWIN, MORE = "model-free", "model-free, 5 times the data"
+ROLLOUTS: Mapping[str, tuple[int, type[Branches]]] = MappingProxyType(
+    {EVERY: (3, EveryState), START: (3, EpisodeStarts), FULL: (STEPS, EpisodeStarts)}
+)
+
+
+@dataclass(frozen=True)
+class Augmentation(Study):
+    """SAC on a quick GlitchBox: one buffer, one model for all arms that dream.
+
+    All learn from the same episodes of a wanderer, which cover the disc and the glitch around it,
+    so nobody is helped by better exploration. Every arm that dreams imagines as many transitions.
+    """
+
+    claim: ClassVar[str] = (
+        "Model-free learning is helped most by short imagined rollouts that branch from every real "
+        "state: short ones from the starts of episodes miss what comes later, full-length ones "
+        "add up the model's errors. It then needs a fifth of the environment's steps."
+    )
+    rule: ClassVar[str] = (
+        "Mean returns after the same env steps and updates: short rollouts from every state above "
+        "short ones from the starts of episodes, those above full-length ones from the starts. "
+        "The first also return more than the model-free twin with five times the env steps, which "
+        "therefore needs more than five times as many to get there."
+    )
+    arms: ClassVar[tuple[Arm, ...]] = (
+        Arm(EVERY, Role.FIXING, "rollouts of 3 steps from any replayed state"),
+        Arm(START, Role.FAILING, "as many transitions, from first states of episodes"),
+        Arm(FULL, Role.FAILING, "as many transitions, in rollouts as long as an episode"),
+        Arm(TWIN, Role.CONTROL, "the same episodes and updates of the learner, no model"),
+        Arm(MORE, Role.FAILING, "no model, five times the episodes and twice the updates"),
+    )
+    measures: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {RETURN: "mean return of the policy (24 is the best, random actions return 7)"}
+    )
+    episodes: int = 60
+    model_updates: int = 800
+    updates: int = 400
+    transitions: int = 300
+    measured: int = 40
+
+    @classmethod
+    def smoke(cls) -> "Augmentation":
+        """Hardly any training."""
+        return cls(episodes=20, model_updates=4, updates=3, measured=4)
+
+    def run(self, seed: int, folder: Path) -> Numbers:
+        """One buffer, one model, and its twin."""
+        store, env = record(folder / "data", QuickBox, self.episodes, seed), box(QuickBox, 1)
+        model = learned_model(store, env, self.model_updates, seed)
+        agents = {}
+        for name, (length, branches) in ROLLOUTS.items():
+            behaviour = MBPO(
+                model.dynamics.feature_dim,
+                model.action_space,
+                SAC_SMALL,
+                partial(FixedLength, length),
+                real_ratio=0.1,
+                starts=self.transitions // length,
+                branches=branches,
+            )
+            agents[name] = augmented(model, store, behaviour, self.updates, seed)
+        agents[TWIN] = twin(store, env, SAC_SMALL, self.updates, seed)
+        more = record(folder / "more", QuickBox, 5 * self.episodes, seed)
+        agents[MORE] = twin(more, env, SAC_SMALL, 2 * self.updates, seed)
+        return {
+            name: {RETURN: mean_return(agent, QuickBox, self.measured, seed)}
+            for name, agent in agents.items()
+        }
+
+    def verdict(self, results: Results) -> list[Check]:
+        """The order of the three, and the twin's five times as many steps."""
+        return [above(results, *pair) for pair in ((EVERY, START), (START, FULL), (EVERY, MORE))]
+
+
+def above(results: Results, arm: str, other: str) -> Check:
+    """The mean of one arm lies above that of another; the interval is told."""
+    lead = results.lead(arm, other, RETURN)
+    return Check(f"{RETURN}: {arm} above {other} by {lead}, mean above 0", lead.mean > 0)

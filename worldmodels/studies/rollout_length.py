@@ -1,0 +1,117 @@
+"""How far to imagine: too short teaches slowly, too long teaches the model's errors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import ClassVar
+
+from worldmodels.behaviours import MBPO, FixedLength, ValidatedLength
+from worldmodels.behaviours.lengths import RolloutLength
+from worldmodels.replay.store import EpisodeStore
+from worldmodels.studies.base import Arm, Role, Study
+from worldmodels.studies.learners import (
+    RETURN,
+    SAC_SMALL,
+    QuickBox,
+    augmented,
+    box,
+    learned_model,
+    mean_return,
+    record,
+    replay,
+)
+from worldmodels.studies.results import Check, Numbers, Results
+from worldmodels.world_model import WorldModel
+
+LENGTH = "rollout length"
+LENGTHS = (1, 3, 5, 15, 30)
+AUTOMATIC = "automatic"
+
+
+def fixed(length: int) -> str:
+    """The name of an arm."""
+    return f"length {length}"
+
+
+@dataclass(frozen=True)
+class RolloutLengths(Study):
+    """SAC on a quick GlitchBox, in one model, with rollouts of fixed and of validated length.
+
+    Every arm branches from every state and imagines as many transitions at an update: half as
+    many rollouts where they are twice as long.
+    """
+
+    claim: ClassVar[str] = (
+        "Augmented data has one more hyper-parameter, the rollout length: an inner one is best, "
+        "and the model's error on held-out episodes finds it."
+    )
+    rule: ClassVar[str] = (
+        "Of the mean returns with 1, 3, 5, 15 and 30 imagined steps neither that with 1 nor that "
+        "with 30 is the best one. The length chosen by the error on held-out episodes returns at "
+        "least 95 % of the best fixed length's mean."
+    )
+    arms: ClassVar[tuple[Arm, ...]] = (
+        Arm(fixed(1), Role.FAILING, "the shortest"),
+        *(Arm(fixed(n), Role.CONTROL, "an inner one, chosen by hand") for n in LENGTHS[1:-1]),
+        Arm(fixed(30), Role.FAILING, "as long as an episode"),
+        Arm(AUTOMATIC, Role.FIXING, "ValidatedLength: 1 to 15 steps, an error of at most 0.3"),
+    )
+    measures: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            RETURN: "mean return of the policy (24 is the best, random actions return 7)",
+            LENGTH: "imagined steps",
+        }
+    )
+    episodes: int = 60
+    model_updates: int = 800
+    updates: int = 400
+    transitions: int = 300
+    measured: int = 40
+
+    @classmethod
+    def smoke(cls) -> "RolloutLengths":
+        """Hardly any training."""
+        return cls(episodes=20, model_updates=4, updates=3, measured=4)
+
+    def run(self, seed: int, folder: Path) -> Numbers:
+        """One buffer and one model for all lengths."""
+        store, env = record(folder, QuickBox, self.episodes, seed), box(QuickBox, 1)
+        model = learned_model(store, env, self.model_updates, seed)
+        lengths: dict[str, RolloutLength] = {fixed(n): FixedLength(n) for n in LENGTHS}
+        lengths[AUTOMATIC] = validated(model, store, seed)
+        return {name: self._measure(model, store, length, seed) for name, length in lengths.items()}
+
+    def verdict(self, results: Results) -> list[Check]:
+        """An inverted U, and its top found."""
+        means = {n: results.interval(fixed(n), RETURN).mean for n in LENGTHS}
+        best = max(means, key=lambda n: means[n])
+        text = ", ".join(f"{n}: {mean:.1f}" for n, mean in means.items())
+        inner = Check(f"{RETURN} by length {text}; best at {best}", best in LENGTHS[1:-1])
+        return [inner, results.at_least(AUTOMATIC, RETURN, 0.95 * means[best])]
+
+    def _measure(
+        self, model: WorldModel, store: EpisodeStore, length: RolloutLength, seed: int
+    ) -> dict[str, float]:
+        steps = length(0)
+        behaviour = MBPO(
+            model.dynamics.feature_dim,
+            model.action_space,
+            SAC_SMALL,
+            lambda: length,
+            real_ratio=0.1,
+            starts=self.transitions // steps,
+        )
+        agent = augmented(model, store, behaviour, self.updates, seed)
+        return {RETURN: mean_return(agent, QuickBox, self.measured, seed), LENGTH: float(steps)}
+
+
+def validated(model: WorldModel, store: EpisodeStore, seed: int) -> ValidatedLength:
+    """The length that a model's error on held-out episodes allows."""
+    behaviour = MBPO(
+        model.dynamics.feature_dim, model.action_space, length=partial(ValidatedLength, 15)
+    )
+    behaviour.validate(model, replay(store).sample_held_out(64, 20, seed))
+    assert isinstance(behaviour.length, ValidatedLength)
+    return behaviour.length
