@@ -16,6 +16,7 @@ STUDIES = {
     "gradient_planning": "worldmodels.studies.gradient_planning:GradientPlanning",
     "planner_tradeoff": "worldmodels.studies.planner_tradeoff:PlannerTradeoff",
     "reward_swap": "worldmodels.studies.reward_swap:RewardSwap",
+    "sample_efficiency": "worldmodels.studies.sample_efficiency:SampleEfficiency",
     "sources": "worldmodels.studies.sources:Sources",
     "terminal_value": "worldmodels.studies.terminal_value:TerminalValue",
     "distillation": "worldmodels.studies.distillation:DistillationStudy",
