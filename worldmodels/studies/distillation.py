@@ -66,8 +66,8 @@ class DistillationStudy(Study):
         }
     )
     steps: int = 12_000
-    updates: int = 2500
-    value_updates: int = 500
+    updates: int = 3000
+    value_updates: int = 700
     student_updates: int = 400
     lessons: int = 20
     candidates: int = 400

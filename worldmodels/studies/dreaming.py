@@ -70,7 +70,7 @@ def fitted_critic(model: WorldModel, remembered: Remembered, updates: int, seed:
     """The value of the best that a model can do, by TD(lambda) without a policy."""
     torch.manual_seed(seed)
     critic = Critic(model.dynamics.feature_dim, hidden=128, layers=2, target_rate=0.05)
-    fit_value(model, critic, remembered.starts(), updates, rows=64)
+    fit_value(model, critic, remembered.starts(), updates, rows=64, learning_rate=3e-3)
     return critic
 
 

@@ -59,8 +59,8 @@ class TerminalValue(Study):
         }
     )
     steps: int = 12_000
-    updates: int = 2500
-    value_updates: int = 500
+    updates: int = 3000
+    value_updates: int = 700
     policy_updates: int = 300
     candidates: int = 32
     episodes: int = 10
