@@ -73,19 +73,21 @@ class DistillationStudy(Study):
     candidates: int = 400
     iterations: int = 5
     episodes: int = 8
+    episode_steps: int = 100
+    sequences: int = 100
 
     @classmethod
     def smoke(cls) -> "DistillationStudy":
         """Hardly any training."""
         return cls(
-            steps=1500, updates=5, value_updates=2, student_updates=2, lessons=1, candidates=16,
-            iterations=1, episodes=1,
+            steps=1000, updates=5, value_updates=2, student_updates=2, lessons=1, candidates=16,
+            iterations=1, episodes=1, episode_steps=4, sequences=4,
         )  # fmt: skip
 
     def run(self, seed: int, folder: Path) -> Numbers:
         """One model and one value; then every student learns from as many decisions."""
         model = learn_maze(folder / "run", seed, self.steps, self.updates).world_model
-        remembered = remember(model, EpisodeStore(folder / "run" / "replay"), seed, 100)
+        remembered = remember(model, EpisodeStore(folder / "run" / "replay"), seed, self.sequences)
         critic = fitted_critic(model, remembered, self.value_updates, seed)
         teach = partial(self._student, model, remembered, seed)
         student, clone, heir = teach(critic), teach(critic, visited=0.0), teach(nothing)
@@ -132,7 +134,7 @@ class DistillationStudy(Study):
         return pupil
 
     def _measure(self, agent: Agent, seed: int) -> dict[str, float]:
-        found = find(agent, self.episodes, 1000 + 100 * seed)
+        found = find(agent, self.episodes, 1000 + 100 * seed, self.episode_steps)
         return {
             RETURN: found.returned,
             TREASURE: found.treasure,

@@ -75,9 +75,10 @@ def learn_maze(folder: Path, seed: int, steps: int, updates: int) -> Agent:
     return learn(folder, seed, options | dict(SIZES) | random_data(steps, updates))
 
 
-def find(agent: Agent, episodes: int, seed: int) -> Found:
-    """Plays episodes from the starts near the coin."""
-    env = make_env(ID, num_envs=episodes, options={"arguments": {"anywhere": 0.0}})
+def find(agent: Agent, episodes: int, seed: int, steps: int = DetourMaze.time_limit) -> Found:
+    """Plays episodes of so many steps from the starts near the coin."""
+    options = {"arguments": {"anywhere": 0.0}}
+    env = make_env(ID, num_envs=episodes, time_limit=steps, options=options)
     returns = evaluate_returns(agent, env, episodes, seed).returns
     treasure = returns == DetourMaze.goal_reward
     decoy = returns == DetourMaze.decoy_reward

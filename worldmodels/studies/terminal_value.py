@@ -64,18 +64,21 @@ class TerminalValue(Study):
     policy_updates: int = 300
     candidates: int = 32
     episodes: int = 10
+    episode_steps: int = 100
+    sequences: int = 100
 
     @classmethod
     def smoke(cls) -> "TerminalValue":
         """Hardly any training."""
         return cls(
-            steps=1500, updates=5, value_updates=3, policy_updates=3, candidates=8, episodes=1
-        )
+            steps=1000, updates=5, value_updates=2, policy_updates=2, candidates=8, episodes=1,
+            episode_steps=4, sequences=4,
+        )  # fmt: skip
 
     def run(self, seed: int, folder: Path) -> Numbers:
         """One model; a value, and a policy with its value, learn in its dreams."""
         model = learn_maze(folder / "run", seed, self.steps, self.updates).world_model
-        remembered = remember(model, EpisodeStore(folder / "run" / "replay"), seed, 100)
+        remembered = remember(model, EpisodeStore(folder / "run" / "replay"), seed, self.sequences)
         critic = fitted_critic(model, remembered, self.value_updates, seed)
         short = planning(model, HORIZON, self.candidates)
         torch.manual_seed(seed)
@@ -109,7 +112,7 @@ class TerminalValue(Study):
         ]
 
     def _play(self, agent: Agent, seed: int) -> dict[str, float]:
-        found = find(agent, self.episodes, 1000 + 100 * seed)
+        found = find(agent, self.episodes, 1000 + 100 * seed, self.episode_steps)
         return {TREASURE: found.treasure, DECOY: found.decoy, SPENT: search(agent)}
 
 
