@@ -21,6 +21,7 @@ STUDIES = {
     "terminal_value": "worldmodels.studies.terminal_value:TerminalValue",
     "distillation": "worldmodels.studies.distillation:DistillationStudy",
     "simulator": "worldmodels.studies.simulator:Simulator",
+    "pddm": "worldmodels.studies.pddm:PDDM",
 }
 
 
