@@ -69,7 +69,7 @@ class DistillationStudy(Study):
     updates: int = 3000
     value_updates: int = 700
     student_updates: int = 400
-    lessons: int = 20
+    lessons: int = 40
     candidates: int = 400
     iterations: int = 5
     episodes: int = 8

@@ -61,7 +61,7 @@ class TerminalValue(Study):
     steps: int = 12_000
     updates: int = 3000
     value_updates: int = 700
-    policy_updates: int = 300
+    policy_updates: int = 400
     candidates: int = 32
     episodes: int = 10
     episode_steps: int = 100
@@ -82,7 +82,7 @@ class TerminalValue(Study):
         critic = fitted_critic(model, remembered, self.value_updates, seed)
         short = planning(model, HORIZON, self.candidates)
         torch.manual_seed(seed)
-        pupil = Pupil(model, short.planner, critic, every=10)
+        pupil = Pupil(model, short.planner, critic, every=2)
         practise(pupil, model, remembered, self.policy_updates, seed)
         # A tenth more: a decision also evaluates the plans that it was handed.
         long = planning(model, FAR, round(5.5 * self.candidates))
