@@ -3,6 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from worldmodels.nn.blocks import initialise
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ChannelNorm, ConvEncoder
 
@@ -12,6 +13,13 @@ SHAPES = [(3, 16, 16), (3, 48, 80), (3, 96, 96), (3, 65, 33), (1, 64, 64), (1, 1
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
+
+
+def painter(*arguments, **options):
+    """A decoder whose last layer has learned something."""
+    decoder = ConvDecoder(*arguments, **options)
+    initialise(decoder.stages[-1])
+    return decoder
 
 
 @pytest.mark.parametrize(
@@ -43,9 +51,17 @@ def test_every_pixel_reaches_the_embedding(obs_shape):
 
 @pytest.mark.parametrize("obs_shape", SHAPES)
 def test_every_pixel_is_painted_by_the_feature(obs_shape):
-    decoder = ConvDecoder(5, obs_shape, depth=4)
+    decoder = painter(5, obs_shape, depth=4)
     first, second = decoder(torch.randn(2, 5))
     assert (first != second).all()
+
+
+def test_an_untrained_decoder_shows_the_mean_image_and_learns_from_the_first_step():
+    decoder = ConvDecoder(5, (3, 16, 16), depth=4)
+    feature = torch.randn(2, 5)
+    assert (decoder(feature) == 0).all()
+    (decoder(feature) - 1).square().sum().backward()
+    assert (decoder.stages[-1].weight.grad != 0).all()
 
 
 def test_encoder_equals_plain_convolutions_in_double_precision():
@@ -85,7 +101,7 @@ def test_downscale_reads_area_averages(size):
 
 @pytest.mark.parametrize("size", [(32, 48), (33, 35)])
 def test_upscale_paints_squares(size):
-    decoder = ConvDecoder(5, (1, *size), depth=4, upscale=2)
+    decoder = painter(5, (1, *size), depth=4, upscale=2)
     image = decoder(torch.randn(5))[0]
     for i in range(size[0]):
         for j in range(0, size[1], 7):
@@ -93,7 +109,7 @@ def test_upscale_paints_squares(size):
     assert len(image.unique()) == -(-size[0] // 2) * -(-size[1] // 2)
 
 
-@pytest.mark.parametrize("module", [ConvEncoder((3, 16, 16)), ConvDecoder(6, (3, 16, 16))])
+@pytest.mark.parametrize("module", [ConvEncoder((3, 16, 16)), painter(6, (3, 16, 16))])
 def test_leading_axes_are_carried_through_and_rows_stay_apart(module):
     shape = (3, 16, 16) if isinstance(module, ConvEncoder) else (6,)
     x = torch.rand(2, 3, *shape)

@@ -29,7 +29,7 @@ def initialise(module: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-def zero_init(layer: nn.Linear) -> None:
+def zero_init(layer: nn.Linear | nn.ConvTranspose2d) -> None:
     """Makes an output layer answer 0, so that an untrained head biases nothing.
 
     Reference: Hafner et al., 2023 (DreamerV3), appendix on reward and critic heads.

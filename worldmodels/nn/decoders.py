@@ -7,7 +7,7 @@ from einops import pack, rearrange, repeat, unpack
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from worldmodels.nn.blocks import initialise
+from worldmodels.nn.blocks import initialise, zero_init
 from worldmodels.nn.encoders import ChannelNorm, check_image_shape, resolve_stages
 from worldmodels.types import ObsShape
 
@@ -70,6 +70,11 @@ class ConvDecoder(Decoder):
             if stage:
                 self.stages.append(nn.Sequential(ChannelNorm(after), nn.SiLU()))
         initialise(self)
+        # An untrained decoder shows the mean image: noise beside small differences from it would
+        # have to be unlearned first, which costs hundreds of updates.
+        output = self.stages[-1]
+        assert isinstance(output, nn.ConvTranspose2d)
+        zero_init(output)
         self.stages.to(memory_format=torch.channels_last)
 
     def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch C h w"]:
