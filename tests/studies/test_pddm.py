@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from worldmodels.planning import PDDM as PDDMPlanner
 from worldmodels.planning.noise import filtered, white
 from worldmodels.studies.pddm import (
     CEM_ARM,
@@ -55,6 +56,8 @@ def test_every_planner_evaluates_32_plans_a_decision(name):
 
 def test_only_the_filter_tells_unfiltered_noise_from_the_full_planner():
     full, unfiltered = PLANNERS[FULL], PLANNERS[WHITE]
+    assert isinstance(full, PDDMPlanner)
+    assert isinstance(unfiltered, PDDMPlanner)
     like, generator = torch.zeros(1, 8, 8), torch.Generator()
     drawn = white(4, like, generator.manual_seed(0))
     assert torch.equal(unfiltered._noise(4, like, generator.manual_seed(0)), drawn)
