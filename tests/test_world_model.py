@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from worldmodels.dynamics import Dynamics, GaussianRSSM
+from worldmodels.nn.augment import randomly_shifted
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ConvEncoder
 from worldmodels.nn.heads import Head
@@ -242,6 +243,21 @@ def test_decoding_a_share_of_the_steps_is_unbiased():
     assert abs(parts.mean() - full) < 4 * parts.std() / 300**0.5
 
 
+def test_shifted_frames_are_seen_and_drawn_alike():
+    shifted, plain = tiny(shift=2), tiny()
+    plain.load_state_dict(shifted.state_dict())
+    data = batch(rows=2, steps=4)
+    data = data._replace(obs=torch.randint(256, data.obs.shape, dtype=torch.uint8))
+    torch.manual_seed(0)
+    moved = randomly_shifted(data.obs, 2)
+    expected = plain.loss(data._replace(obs=moved))[0]
+    torch.manual_seed(0)
+    found = shifted.loss(data)[0]
+    assert not torch.equal(moved, data.obs)
+    torch.testing.assert_close(found.total, expected.total)
+    assert torch.equal(shifted.encode(data.obs), plain.encode(data.obs))
+
+
 def test_actions_line_up_with_the_rewards_they_cause():
     """Reward on arrival equals the action taken: only an unshifted model can learn it."""
     torch.manual_seed(0)
@@ -297,7 +313,9 @@ def test_decode_clips_to_bytes():
     assert pixels.inverse(image)[:, 0, 0, 0].tolist() == [0, 255, 128]
 
 
-@pytest.mark.parametrize("options", [{"discount": 0.0}, {"discount": 1.5}, {"image_fraction": 0.0}])
+@pytest.mark.parametrize(
+    "options", [{"discount": 0.0}, {"discount": 1.5}, {"image_fraction": 0.0}, {"shift": -1}]
+)
 def test_options_out_of_range_are_named(options):
     (name,) = options
     with pytest.raises(ValueError, match=f"{name}="):

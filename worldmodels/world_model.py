@@ -18,6 +18,7 @@ from worldmodels.dynamics.base import (
     stack_states,
 )
 from worldmodels.dynamics.rssm import GaussianRSSM
+from worldmodels.nn.augment import randomly_shifted
 from worldmodels.nn.decoders import ConvDecoder, Decoder
 from worldmodels.nn.encoders import ConvEncoder, Encoder
 from worldmodels.nn.heads import ContinueHead, GaussianRewardHead, Head
@@ -57,6 +58,7 @@ class WorldModel(nn.Module):
         representation_weight: weight of the KL that trains the posterior towards the prior.
         free_nats: KL below this many nats per time step is not penalised.
         image_fraction: share of time steps that are decoded in training (an unbiased estimate).
+        shift: pixels by which training frames are shifted at most, alike within a sequence.
 
     Reference: Hafner et al., 2019 (PlaNet); 2023 (DreamerV3), equations 3 to 5.
     """
@@ -79,9 +81,10 @@ class WorldModel(nn.Module):
         representation_weight: float = 0.2,
         free_nats: float = 1.0,
         image_fraction: float = 1.0,
+        shift: int = 0,
     ):
         super().__init__()
-        _check_options(discount=discount, image_fraction=image_fraction)
+        _check_options(discount, image_fraction, shift)
         self.obs_shape, self.action_space = obs_shape, action_space
         self.pixels = pixels(obs_shape)
         self.encoder = encoder(obs_shape)
@@ -90,7 +93,7 @@ class WorldModel(nn.Module):
         self.reward = reward(self.dynamics.feature_dim)
         self.continues = continues(self.dynamics.feature_dim)
         self.discount, self.free_nats = discount, free_nats
-        self.image_fraction = image_fraction
+        self.image_fraction, self.shift = image_fraction, shift
         self.weights = {
             "image": image_weight,
             "reward": reward_weight,
@@ -123,7 +126,8 @@ class WorldModel(nn.Module):
 
     def loss(self, batch: Batch) -> tuple[Losses, State]:
         """The training loss of every part, and the posterior states (leading axes B T)."""
-        posterior, prior = self.observe(batch.obs, batch.action, batch.is_first)
+        obs = randomly_shifted(batch.obs, self.shift)
+        posterior, prior = self.observe(obs, batch.action, batch.is_first)
         feature = self.feature(posterior)
         # Balanced KL: the same value twice, each with one side held fixed.
         kl = self.dynamics.kl(detach_state(posterior), prior)
@@ -135,7 +139,7 @@ class WorldModel(nn.Module):
                 min=self.free_nats
             ),
         }
-        parts["image"], unexplained = self._image_loss(feature, batch.obs)
+        parts["image"], unexplained = self._image_loss(feature, obs)
         total = torch.stack([self.weights[name] * part.mean() for name, part in parts.items()])
         metrics = {f"loss/{name}": part.detach().mean() for name, part in parts.items()}
         metrics |= {"kl": kl.detach().mean(), "image_unexplained": unexplained}
@@ -149,9 +153,9 @@ class WorldModel(nn.Module):
             chosen = torch.randperm(steps, device=obs.device)[:count]
             feature, obs = feature[:, chosen], obs[:, chosen]
         target = self.pixels(obs)
-        error = (self.decoder(feature).float() - target).square()
-        unexplained = error.detach().mean() / target.square().mean().clamp(min=1e-8)
-        return error.sum((-1, -2, -3)), unexplained
+        error = self.decoder.squared_error(feature, target)
+        power = target.square().sum((-1, -2, -3)).mean()
+        return error, error.detach().mean() / power.clamp(min=1e-8)
 
     def rollout(self, start: State, actions: Float[Tensor, "N H A"]) -> Imagination:
         """Imagines the outcome of given actions."""
@@ -273,8 +277,10 @@ class WorldModel(nn.Module):
         return self.discount * self.continues(feature)
 
 
-def _check_options(discount: float, image_fraction: float) -> None:
+def _check_options(discount: float, image_fraction: float, shift: int) -> None:
     if not 0 < discount <= 1:
         raise ValueError(f"discount={discount}: choose a number above 0 and at most 1")
     if not 0 < image_fraction <= 1:
         raise ValueError(f"image_fraction={image_fraction}: choose a share above 0 and at most 1")
+    if shift < 0:
+        raise ValueError(f"shift={shift}: choose 0 pixels or more")

@@ -3,26 +3,11 @@ from functools import partial
 import pytest
 import torch
 
-from worldmodels.behaviours.model_free import (
-    ModelFree,
-    Perception,
-    complete_memory,
-    randomly_shifted,
-)
+from worldmodels.behaviours.model_free import ModelFree, Perception, complete_memory
 from worldmodels.behaviours.sac import SAC
 from worldmodels.dynamics.frame_stack import FrameStack
 from worldmodels.nn.encoders import ConvEncoder
 from worldmodels.types import ActionSpace, Batch
-
-
-def test_a_shift_moves_a_sequence_alike_and_repeats_its_border():
-    torch.manual_seed(0)
-    obs = torch.arange(5, dtype=torch.uint8).expand(1, 2, 1, 5, 5).contiguous()
-    for _ in range(5):
-        moved = randomly_shifted(obs, 2)
-        assert torch.equal(moved[:, 0], moved[:, 1])
-        first = int(moved[0, 0, 0, 0, 2]) - 2
-        assert moved[0, 0, 0, 0].tolist() == [min(max(x + first, 0), 4) for x in range(5)]
 
 
 def test_a_memory_is_complete_after_a_first_frame_or_enough_frames():

@@ -1,10 +1,12 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from worldmodels.nn.blocks import initialise
-from worldmodels.nn.decoders import ConvDecoder
+from worldmodels.nn.decoders import ConvDecoder, Decoder
 from worldmodels.nn.encoders import ChannelNorm, ConvEncoder
 
 SHAPES = [(3, 16, 16), (3, 48, 80), (3, 96, 96), (3, 65, 33), (1, 64, 64), (1, 17, 130)]
@@ -159,3 +161,20 @@ def test_impossible_geometry_is_refused_in_one_line(build, message):
     with pytest.raises(ValueError, match=message) as error:
         build()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("size", "upscale"), [((16, 24), 2), ((20, 30), 2), ((17, 20), 2), ((16, 16), 1)]
+)
+def test_the_squared_error_of_small_pixels_equals_that_of_the_image(size, upscale):
+    decoder = painter(5, (3, *size), depth=4, upscale=upscale)
+    feature, image = torch.randn(2, 3, 5), torch.randn(2, 3, 3, *size)
+    found, expected = (
+        call(feature, image)
+        for call in (decoder.squared_error, partial(Decoder.squared_error, decoder))
+    )
+    torch.testing.assert_close(found, expected)
+    weights = list(decoder.parameters())
+    torch.testing.assert_close(
+        torch.autograd.grad(found.sum(), weights), torch.autograd.grad(expected.sum(), weights)
+    )

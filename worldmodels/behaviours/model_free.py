@@ -5,14 +5,14 @@ from functools import partial
 from typing import NoReturn
 
 import torch
-from einops import rearrange
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from worldmodels.behaviours.experience import replayed_experience
 from worldmodels.behaviours.learner import LearnerBehaviour, LearnerFactory
 from worldmodels.behaviours.sac import SAC
 from worldmodels.dynamics.frame_stack import FrameStack
+from worldmodels.nn.augment import randomly_shifted
 from worldmodels.nn.decoders import Decoder
 from worldmodels.nn.encoders import ConvEncoder, Encoder
 from worldmodels.nn.heads import Head
@@ -53,8 +53,6 @@ class Perception(WorldModel):
         discount: float = 0.99,
         shift: int = 3,
     ):
-        if shift < 0:
-            raise ValueError(f"shift={shift}: choose 0 pixels or more")
         super().__init__(
             obs_shape,
             action_space,
@@ -65,12 +63,13 @@ class Perception(WorldModel):
             continues=_NoHead,
             pixels=pixels,
             discount=discount,
+            shift=shift,
         )
-        self.frames, self.shift = frames, shift
+        self.frames = frames
 
     def loss(self, batch: Batch) -> tuple[Losses, State]:
         """No loss of its own; states that carry the gradient to the encoder."""
-        obs = randomly_shifted(batch.obs, self.shift) if self.shift else batch.obs
+        obs = randomly_shifted(batch.obs, self.shift)
         seen = self.observe(obs, batch.action, batch.is_first)
         return Losses(torch.zeros((), device=obs.device), {}), seen.posterior
 
@@ -119,18 +118,6 @@ def complete_memory(is_first: Bool[Tensor, "B T"], frames: int) -> Bool[Tensor, 
     """
     begun = is_first.cumsum(1) > 0
     return begun | (torch.arange(is_first.shape[1], device=is_first.device) >= frames - 1)
-
-
-def randomly_shifted(obs: UInt8[Tensor, "B T C h w"], shift: int) -> UInt8[Tensor, "B T C h w"]:
-    """Each sequence moved by up to ``shift`` pixels both ways; its borders are repeated."""
-    height, width = obs.shape[-2:]
-    moves = torch.randint(-shift, shift + 1, (len(obs), 2), device=obs.device)
-    rows = (torch.arange(height, device=obs.device) + moves[:, :1]).clamp(0, height - 1)
-    columns = (torch.arange(width, device=obs.device) + moves[:, 1:]).clamp(0, width - 1)
-    sequence = torch.arange(len(obs), device=obs.device)[:, None, None]
-    # Indices on both sides of a slice put their axes first.
-    moved = obs[sequence, :, :, rows[:, :, None], columns[:, None, :]]
-    return rearrange(moved, "B h w T C -> B T C h w").contiguous()
 
 
 class _NoDecoder(Decoder):

@@ -8,7 +8,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldmodels.nn.blocks import initialise, zero_init
-from worldmodels.nn.encoders import ChannelNorm, check_image_shape, resolve_stages
+from worldmodels.nn.encoders import (
+    ChannelNorm,
+    average_squares,
+    check_image_shape,
+    resolve_stages,
+)
 from worldmodels.types import ObsShape
 
 
@@ -21,6 +26,12 @@ class Decoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch C h w"]:
         """Images in the scale that the encoder reads, under any leading axes."""
+
+    def squared_error(
+        self, feature: Float[Tensor, "*batch F"], image: Float[Tensor, "*batch C h w"]
+    ) -> Float[Tensor, "*batch"]:
+        """Squared error summed over an image's pixels."""
+        return (self(feature).float() - image).square().sum((-1, -2, -3))
 
 
 class ConvDecoder(Decoder):
@@ -79,12 +90,32 @@ class ConvDecoder(Decoder):
 
     def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch C h w"]:
         """Images under any leading axes."""
+        images = self._small(feature)
+        if self.upscale > 1:
+            squares = {"p": self.upscale, "q": self.upscale}
+            images = repeat(images, "... h w -> ... (h p) (w q)", **squares)
+            images = images[..., : self.obs_shape[1], : self.obs_shape[2]]
+        return images
+
+    def squared_error(
+        self, feature: Float[Tensor, "*batch F"], image: Float[Tensor, "*batch C h w"]
+    ) -> Float[Tensor, "*batch"]:
+        """Squared error summed over an image's pixels.
+
+        Within a square of one decoded pixel it is that of the square's mean, n times, and what
+        the square itself varies: nothing of full size needs a gradient.
+        """
+        side = self.upscale
+        if side == 1 or any(length % side for length in self.obs_shape[1:]):
+            return super().squared_error(feature, image)
+        mean = average_squares(image, side)
+        varies = image.square().sum((-1, -2, -3)) - side**2 * mean.square().sum((-1, -2, -3))
+        error = (self._small(feature).float() - mean).square().sum((-1, -2, -3))
+        return side**2 * error + varies
+
+    def _small(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch C s t"]:
+        """Images before they are enlarged."""
         features, batch = pack([feature], "* F")
         _, height, width = self.small_shape
         small = rearrange(self.seed(features), "B (h w C) -> B C h w", h=height, w=width)
-        images = self.stages(self.seed_norm(small))
-        if self.upscale > 1:
-            squares = {"p": self.upscale, "q": self.upscale}
-            images = repeat(images, "B C h w -> B C (h p) (w q)", **squares)
-            images = images[..., : self.obs_shape[1], : self.obs_shape[2]]
-        return unpack(images, batch, "* C h w")[0]
+        return unpack(self.stages(self.seed_norm(small)), batch, "* C h w")[0]

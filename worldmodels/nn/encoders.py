@@ -75,11 +75,12 @@ def resolve_stages(stages: int | None, side: int) -> int:
 
 
 def average_squares(
-    images: Float[Tensor, "B C h w"], side: int
-) -> Float[Tensor, "B C small_h small_w"]:
+    images: Float[Tensor, "*batch C h w"], side: int
+) -> Float[Tensor, "*batch C small_h small_w"]:
     """Shrinks images: each square of ``side`` pixels becomes its mean, partial ones too."""
     if any(length % side for length in images.shape[-2:]):
-        return F.avg_pool2d(images, side, ceil_mode=True)
+        small = F.avg_pool2d(images.flatten(0, -4), side, ceil_mode=True)
+        return small.unflatten(0, images.shape[:-3])
     # Rows, then columns: three times as fast as the pooling kernel on a CPU.
     rows = reduce(add, (images[..., row::side, :] for row in range(side)))
     return reduce(add, (rows[..., column::side] for column in range(side))) / side**2
