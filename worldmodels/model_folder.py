@@ -144,6 +144,28 @@ def load(run: Path | str, device: torch.device | str = "cpu", **overrides: Any) 
     return agent.to(device).eval()
 
 
+def adopt_world_model(run: Path | str, world_model: WorldModel) -> None:
+    """Gives a model that is built alike the weights of a run's, and fixes them for good.
+
+    Raises:
+        FileNotFoundError: when there is no model.
+        ValueError: when the run's model sees other frames or other actions.
+    """
+    about = read_about(run)
+    own = world_model.obs_shape, world_model.action_space
+    of_run = tuple(about["obs_shape"]), ActionSpace(**about["action_space"])
+    if own != of_run:
+        raise ValueError(
+            f"world_model={run} sees {of_run[0]} and acts by {of_run[1]}, this job has "
+            f"{own[0]} and {own[1]}: give the environment or data that it was trained on"
+        )
+    weights = _read_weights(_model_folder(run) / "weights.safetensors")
+    world_model.load_state_dict(
+        {name: tensor for name, tensor in weights.items() if not name.startswith(BEHAVIOUR)}
+    )
+    world_model.requires_grad_(False)
+
+
 def _weights(agent: Agent) -> dict[str, Tensor]:
     """The world model's weights under their own names, the behaviour's under a prefix."""
     weights = dict(agent.world_model.state_dict())

@@ -58,8 +58,8 @@ class FitPixels(L.Callback):
         self.buffer, self.frames = buffer, frames
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: WorldModelModule) -> None:
-        """Fits on frames drawn from the buffer."""
-        if module.update == 0:
+        """Fits on frames drawn from the buffer, unless the model is a finished one."""
+        if module.update == 0 and module.model_learns:
             batch = self.buffer.sample(self.frames // 16, 16, seed=(0,))
             pixels = module.world_model.pixels
             pixels.fit(batch.obs.flatten(0, 1).to(module.device))

@@ -17,7 +17,7 @@ from rich.console import Console
 from worldmodels.agent import Agent
 from worldmodels.envs.base import PixelEnv
 from worldmodels.envs.make import make_env
-from worldmodels.model_folder import build_agent, save_agent
+from worldmodels.model_folder import adopt_world_model, build_agent, read_about, save_agent
 from worldmodels.options import OptionParser, load_plugins
 from worldmodels.replay.buffer import ReplayBuffer
 from worldmodels.replay.datamodule import ReplayDataModule
@@ -56,6 +56,8 @@ def fit_parser(prog: str = "worldmodels fit") -> OptionParser:
     add("--checkpoint_every", type=int, default=1, help="rounds between checkpoints")
     add("--loggers", type=list[str], default=[], help=f"further loggers: {', '.join(LOGGERS)}")
     add("--data", type=str | None, default=None, help="train offline on these recorded episodes")
+    kept = "keep the world model of this run as it is; the behaviour alone learns, inside it"
+    add("--world_model", type=str | None, default=None, help=kept)
     add("--env.id", type=str | None, default=None, help="the environment, see make_env")
     parser.add_function_arguments(make_env, "env", skip={"id"})
     skip: set[str | int] = {"obs_shape", "action_space"}
@@ -101,6 +103,10 @@ def fit(arguments: Sequence[str], callbacks: Sequence[L.Callback] = ()) -> Agent
     _check_counts(options)
     if (options.env.id is None) == (options.data is None):
         raise ValueError("give --env.id to learn online, or --data to learn from recorded episodes")
+    if options.world_model is not None:
+        # A recipe's sizes give way to those of the model that is there.
+        trained = read_about(options.world_model)["agent"]["model"]
+        options = parser.parse_object({"model": trained}, namespace=options)
     run = RunFolder(Path(options.out) / options.name)
     leads = getattr(rank_zero_only, "rank", 0) == 0
     marker = _begin(run, options.resume, leads)
@@ -153,6 +159,8 @@ class _Job:
             store.spec.action_space,
             **{name: parts[name] for name in AGENT},
         )
+        if options.world_model is not None:
+            adopt_world_model(options.world_model, self.agent.world_model)
         self.module = parts.train(self.agent)
         self.clock = Clock()
         self.metrics = parts.metrics(self.clock, self._env_steps, self._axis)

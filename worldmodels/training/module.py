@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from worldmodels.agent import Agent
 from worldmodels.behaviours.base import ParameterGroup
 from worldmodels.nn.decoders import ConvDecoder
-from worldmodels.types import Batch, Losses
+from worldmodels.types import Batch, Losses, State
 from worldmodels.world_model import WorldModel
 
 
@@ -38,6 +38,7 @@ class Autoencoder(nn.Module):
 class WorldModelModule(L.LightningModule):
     """Trains an agent's world model and, where it has one, its behaviour.
 
+    A world model whose parameters are all fixed is kept as it is: the behaviour learns in it alone.
     No gradient crosses between the two, so the sum of their losses and one AdamW with a group of
     parameters for each part equal one loss and one optimiser for each part.
 
@@ -64,6 +65,11 @@ class WorldModelModule(L.LightningModule):
         if learning_rate <= 0:
             raise ValueError(f"learning_rate={learning_rate}: choose a number above 0")
         self.agent = agent
+        if not self.model_learns and (agent.behaviour is None or autoencoder_updates):
+            raise ValueError(
+                "the world model is fixed: give --behaviour, and no autoencoder_updates, "
+                "so that something else learns"
+            )
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.autoencoder_updates = autoencoder_updates
         self.autoencoder = Autoencoder(agent.world_model) if autoencoder_updates else None
@@ -71,8 +77,13 @@ class WorldModelModule(L.LightningModule):
 
     @property
     def world_model(self) -> WorldModel:
-        """The part that learns."""
+        """What the agent dreams with."""
         return self.agent.world_model
+
+    @property
+    def model_learns(self) -> bool:
+        """Whether anything of the world model is to be trained."""
+        return any(parameter.requires_grad for parameter in self.world_model.parameters())
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """One loss; Lightning does the rest."""
@@ -85,11 +96,19 @@ class WorldModelModule(L.LightningModule):
 
     def _joint(self, batch: Batch) -> Losses:
         """The world model's loss, plus the behaviour's on the states that the model has seen."""
-        losses, posterior = self.world_model.loss(batch)
+        if self.model_learns:
+            losses, posterior = self.world_model.loss(batch)
+        else:
+            losses, posterior = self._seen(batch)
         if self.agent.behaviour is None:
             return losses
         learned = self.agent.behaviour.loss(self.world_model, batch, posterior)
         return Losses(losses.total + learned.total, losses.metrics | learned.metrics)
+
+    @torch.no_grad()
+    def _seen(self, batch: Batch) -> tuple[Losses, State]:
+        seen = self.world_model.observe(batch.obs, batch.action, batch.is_first)
+        return Losses(torch.zeros((), device=batch.obs.device), {}), seen.posterior
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Freezes the encoder when stage one is over."""
@@ -132,7 +151,8 @@ class WorldModelModule(L.LightningModule):
         simulator = [parameter for part in parts for parameter in part.parameters()]
         behaviour = self.agent.behaviour
         learned = [] if behaviour is None else behaviour.parameter_groups()
-        return [ParameterGroup(simulator, self.learning_rate), *learned]
+        own = [ParameterGroup(simulator, self.learning_rate)] if self.model_learns else []
+        return [*own, *learned]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the counter."""
