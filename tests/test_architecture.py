@@ -54,7 +54,8 @@ ROOMS = {
         "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "envs",
         "replay", "viz", "model_folder", "options", "evaluation",
     },
-    "cli": {"verbs", "planner_verbs", "training", "studies"},
+    "curves": {"options", "training", "viz"},
+    "cli": {"verbs", "planner_verbs", "curves", "training", "studies"},
     "__init__": {"model_folder", "envs"},
 }  # fmt: skip
 PURE = {

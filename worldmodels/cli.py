@@ -21,6 +21,7 @@ VERBS = {
     ),
     "bench": ("worldmodels.planner_verbs:bench", "the speed and memory of planning"),
     "imagine": ("worldmodels.verbs:imagine", "decode a dream of a run to video"),
+    "curves": ("worldmodels.curves:curves", "learning curves of runs and their seeds"),
     "collect": ("worldmodels.verbs:collect", "record episodes into a data set"),
     "data": ("worldmodels.verbs:data", "inspect a data set"),
     "check": ("worldmodels.verbs:check", "check an environment, encoder, decoder or dynamics"),
