@@ -179,6 +179,14 @@ def test_a_mistake_in_a_file_is_named_as_on_the_command_line(do):
     )
 
 
+@pytest.mark.parametrize("given", [["--config", "torn.yaml"], ["--config=torn.yaml"]])
+def test_a_file_that_is_no_yaml_is_named(do, given):
+    Path("torn.yaml").write_text("model: {encoder: [\n")
+    told = mistake(do("fit", *given))
+    assert told.startswith("worldmodels fit: torn.yaml is no YAML: ")
+    assert "line 2" in told
+
+
 def test_an_unknown_logger_or_device_leaves_the_runs_name_free(do):
     fit = ["fit", *WORLD, *TINY, "--name=mine"]
     told = mistake(do(*fit, "--loggers=[tensorbord]"))

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, _typehints
 
 PLUGINS = ("worldmodels.encoders", "worldmodels.decoders", "worldmodels.dynamics")
@@ -54,7 +56,8 @@ class OptionParser(ArgumentParser):
             return self.parse_args(list(arguments))
         except ArgumentError as error:
             known = [name.removeprefix("--") for name in self._option_string_actions]
-            raise ValueError(explain(error, known)) from error
+            told = explain(error, known)
+            raise ValueError(_broken_config(arguments) or told) from error
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
         """See ``ArgumentParser.parse_args``."""
@@ -95,6 +98,20 @@ def explain(error: ArgumentError, known: Iterable[str] = ()) -> str:
     reason = reason.replace("dot import path string: ", "package.module.Class, not ")
     given = f"={value}" if value and "Namespace(" not in value else ""
     return f"--{key}{given}: {reason}"
+
+
+def _broken_config(arguments: Sequence[str]) -> str | None:
+    """Which of the configuration files is no YAML, and where: jsonargparse names no file."""
+    for name, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        given = value if name == "--config" else name.partition("--config=")[2]
+        if not Path(given).is_file():
+            continue
+        try:
+            yaml.safe_load(Path(given).read_text())
+        except yaml.YAMLError as error:
+            where = " ".join(str(error).replace('in "<unicode string>", ', "").split())
+            return f"{given} is no YAML: {where}"
+    return None
 
 
 def _plain(types: str) -> str:
