@@ -7,10 +7,9 @@ slowly, and serves the tests as the reference instead.
 """
 
 import math
-from typing import TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -77,7 +76,7 @@ class TwoHot:
 
     def sample(self) -> Float[Tensor, "*batch"]:
         """A bin's value, without gradients."""
-        return self.bins[_inverse_cdf(self.log_probs.exp())]
+        return self.bins[_drawn(self.log_probs.exp())]
 
     def log_prob(self, value: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """Minus the cross-entropy against the two-hot target of ``value``."""
@@ -128,11 +127,11 @@ class OneHotStraightThrough:
 
     def sample(self) -> Float[Tensor, "*batch K"]:
         """An exact one-hot with straight-through gradients."""
-        return self._straight_through(_inverse_cdf(self.probs))
+        return straight_through(self.probs, _drawn(self.probs))
 
     def mode(self) -> Float[Tensor, "*batch K"]:
         """The most likely one-hot with straight-through gradients."""
-        return self._straight_through(self.probs.argmax(-1))
+        return straight_through(self.probs, self.probs.argmax(-1))
 
     def log_prob(self, value: Float[Tensor, "*batch K"]) -> Float[Tensor, "*event"]:
         """Log-probability of one-hots, summed over the stack."""
@@ -148,11 +147,6 @@ class OneHotStraightThrough:
 
     def _sum_event(self, terms: Tensor) -> Tensor:
         return terms.sum(tuple(range(-1 - self.stack_axes, 0)))
-
-    def _straight_through(self, index: Tensor) -> Tensor:
-        onehot = F.one_hot(index, self.probs.shape[-1]).to(self.probs.dtype)
-        # The bracket is exactly 0 going forward and the probabilities' gradient going back.
-        return onehot + (self.probs - self.probs.detach())
 
 
 class DiagonalGaussian:
@@ -253,20 +247,26 @@ class Bernoulli:
         return F.softplus(self.logits) - self.logits * self.mean()
 
 
-_Closed = TypeVar("_Closed", DiagonalGaussian, OneHotStraightThrough)
-
-
-def kl(a: _Closed, b: _Closed) -> Tensor:
-    """KL(a || b) in nats, in closed form, summed over the event."""
-    return a.kl(b)
-
-
-def _inverse_cdf(probs: Tensor) -> Tensor:
-    """Draws class indices: far faster than a multinomial, which sorts out every row."""
-    threshold = torch.rand(probs.shape[:-1], dtype=probs.dtype, device=probs.device)
+def inverse_cdf(
+    probs: Float[Tensor, "*batch K"], uniform: Float[Tensor, "*batch"]
+) -> Int[Tensor, "*batch"]:
+    """Class indices from uniform numbers: far faster than a multinomial, which sorts every row."""
     # Rounding can leave the last cumulative sum under 1: never count it.
-    below = probs.detach().cumsum(-1)[..., :-1] <= threshold[..., None]
+    below = probs.detach().cumsum(-1)[..., :-1] <= uniform[..., None]
     return below.sum(-1)
+
+
+def straight_through(
+    probs: Float[Tensor, "*batch K"], index: Int[Tensor, "*batch"]
+) -> Float[Tensor, "*batch K"]:
+    """One-hots that carry the gradient of their probabilities."""
+    onehot = F.one_hot(index, probs.shape[-1]).to(probs.dtype)
+    # The bracket is exactly 0 going forward and the probabilities' gradient going back.
+    return onehot + (probs - probs.detach())
+
+
+def _drawn(probs: Tensor) -> Tensor:
+    return inverse_cdf(probs, torch.rand(probs.shape[:-1], dtype=probs.dtype, device=probs.device))
 
 
 def _log_tanh_slope(raw: Tensor) -> Tensor:
