@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from importlib.metadata import entry_points
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def explain(error: ArgumentError, known: Iterable[str] = ()) -> str:
 
 def _broken_config(arguments: Sequence[str]) -> str | None:
     """Which of the configuration files is no YAML, and where: jsonargparse names no file."""
-    for name, value in zip(arguments, [*arguments[1:], ""], strict=True):
+    for name, value in pairwise([*arguments, ""]):
         given = value if name == "--config" else name.partition("--config=")[2]
         if not Path(given).is_file():
             continue
