@@ -4,6 +4,7 @@ import pytest
 
 from worldmodels.cli import main
 from worldmodels.curves import jobs_of
+from worldmodels.training.metrics import read_metrics
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def runs(tmp_path):
 
 
 def test_a_number_at_the_end_of_a_name_is_a_seed(runs):
-    jobs = jobs_of(runs)
+    jobs = jobs_of({run: read_metrics(run / "metrics.jsonl") for run in runs})
     assert {name: len(seeds) for name, seeds in jobs.items()} == {"dreamer": 2, "planet": 1}
     assert [row["return"] for row in jobs["dreamer"][1]] == [1.0, 2.0, 3.0, 4.0]
 

@@ -1,7 +1,7 @@
 """The command line's verb curves: what runs have learned over time, in one figure."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -30,24 +30,21 @@ def curves(arguments: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, default=Path("curves.png"))
     options = parser.read(arguments)
     names = [name.strip() for name in options.metrics.split(",") if name.strip()]
-    jobs = jobs_of(options.runs)
+    told = {run: _rows(run) for run in options.runs}
     labels = {name: re.sub("[/_]", " ", name) for name in names}
-    save_figure(learning_curves(jobs, labels, X_LABELS[options.x], options.x), options.out)
+    figure = learning_curves(jobs_of(told), labels, X_LABELS[options.x], options.x)
+    save_figure(figure, options.out)
     console = Console()
     for name in names:
-        console.print(_table(options.runs, name, options.x))
+        console.print(_table(told, name, options.x))
     console.print(f"wrote {options.out}", soft_wrap=True)
 
 
-def jobs_of(runs: Sequence[Path]) -> dict[str, list[Rows]]:
-    """The metrics of every run, by the name that its seeds share.
-
-    Raises:
-        FileNotFoundError: when a run has none.
-    """
+def jobs_of(runs: Mapping[Path, Rows]) -> dict[str, list[Rows]]:
+    """The metrics of every run, by the name that its seeds share."""
     jobs: dict[str, list[Rows]] = {}
-    for run in runs:
-        jobs.setdefault(re.sub(r"[-_]\d+$", "", run.resolve().name), []).append(_rows(run))
+    for run, rows in runs.items():
+        jobs.setdefault(re.sub(r"[-_]\d+$", "", run.resolve().name), []).append(rows)
     return jobs
 
 
@@ -58,11 +55,11 @@ def _rows(run: Path) -> Rows:
     return read_metrics(file)
 
 
-def _table(runs: Sequence[Path], metric: str, x: str) -> Table:
+def _table(runs: Mapping[Path, Rows], metric: str, x: str) -> Table:
     """How often a run told of a metric, its last value, and the mean of the last three."""
     table = Table("run", "told", f"last {x}", "last", "mean of last 3", title=metric)
-    for run in runs:
-        told = [(row[x], row[metric]) for row in _rows(run) if metric in row and x in row]
+    for run, rows in runs.items():
+        told = [(row[x], row[metric]) for row in rows if metric in row and x in row]
         values = [value for _, value in told]
         known = [f"{told[-1][0]:,}", f"{values[-1]:.4g}"] if told else ["-", "-"]
         late = f"{sum(values[-3:]) / 3:.4g}" if len(values) >= 3 else "-"
