@@ -103,12 +103,21 @@ def draw_starts(
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Inside the block, gradients pass through ``module`` but never reach its parameters."""
-    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in learning:
-        parameter.requires_grad_(False)
+    """Inside the block, gradients pass through ``module`` but never reach its parameters.
+
+    The parameters themselves stay as they are (the block sees views that need no gradient): another
+    thread may be computing their gradients meanwhile.
+    """
+    learning = [
+        (owner, name, parameter)
+        for owner in module.modules()
+        for name, parameter in owner._parameters.items()
+        if parameter is not None and parameter.requires_grad
+    ]
+    for owner, name, parameter in learning:
+        owner._parameters[name] = parameter.detach()  # type: ignore[assignment]
     try:
         yield
     finally:
-        for parameter in learning:
-            parameter.requires_grad_(True)
+        for owner, name, parameter in learning:
+            owner._parameters[name] = parameter

@@ -1,5 +1,7 @@
 """The Lightning module of an agent's learned parts: optimiser and counters, no algorithm."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from worldmodels.agent import Agent
 from worldmodels.behaviours.base import ParameterGroup
 from worldmodels.nn.decoders import ConvDecoder
+from worldmodels.training.together import Together
 from worldmodels.types import Batch, Losses, State
 from worldmodels.world_model import WorldModel
 
@@ -49,6 +52,8 @@ class WorldModelModule(L.LightningModule):
         autoencoder_updates: two-stage training: for this many updates the encoder learns as an
             autoencoder, then it is frozen and the dynamics learn over its embeddings. With 0 all
             parts learn jointly.
+        together: on a CPU with two threads or more the behaviour dreams and learns while the
+            gradients of the world model are computed; the numbers are the same.
 
     Attributes:
         update: optimiser steps so far (Lightning's own counter counts every optimiser's steps).
@@ -60,6 +65,7 @@ class WorldModelModule(L.LightningModule):
         learning_rate: float = 6e-4,
         weight_decay: float = 0.0,
         autoencoder_updates: int = 0,
+        together: bool = True,
     ):
         super().__init__()
         if learning_rate <= 0:
@@ -73,6 +79,9 @@ class WorldModelModule(L.LightningModule):
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.autoencoder_updates = autoencoder_updates
         self.autoencoder = Autoencoder(agent.world_model) if autoencoder_updates else None
+        self.together = Together() if together else None
+        self._dream: Callable[[], Losses] | None = None
+        self._metrics: dict[str, Tensor] = {}
         self.update = 0
 
     @property
@@ -92,7 +101,9 @@ class WorldModelModule(L.LightningModule):
             losses = self.autoencoder.loss(batch)
         else:
             losses = self._joint(batch)
-        return {"loss": losses.total, "metrics": losses.metrics}
+        # What learns in ``backward`` adds its metrics to these.
+        self._metrics = {"loss": losses.total.detach(), **losses.metrics}
+        return {"loss": losses.total, "metrics": self._metrics}
 
     def _joint(self, batch: Batch) -> Losses:
         """The world model's loss, plus the behaviour's on the states that the model has seen."""
@@ -102,8 +113,36 @@ class WorldModelModule(L.LightningModule):
             losses, posterior = self._seen(batch)
         if self.agent.behaviour is None:
             return losses
-        learned = self.agent.behaviour.loss(self.world_model, batch, posterior)
+        dream = partial(self.agent.behaviour.loss, self.world_model, batch, posterior)
+        if self._learns_together:
+            self._dream = dream
+            return losses
+        learned = dream()
         return Losses(losses.total + learned.total, losses.metrics | learned.metrics)
+
+    @property
+    def _learns_together(self) -> bool:
+        alone = self.trainer.world_size == 1 and self.device.type == "cpu"
+        return alone and self.model_learns and self.together is not None and self.together.possible
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Gradients; where the behaviour has not dreamt yet, it does so meanwhile."""
+        dream, self._dream = self._dream, None
+        if dream is None:
+            super().backward(loss, *args, **kwargs)
+            return
+
+        def behave() -> None:
+            with self.trainer.precision_plugin.forward_context():
+                learned = dream()
+            self._metrics.update(
+                learned.metrics, loss=self._metrics["loss"] + learned.total.detach()
+            )
+            # As Lightning divides the loss that it hands over.
+            (learned.total / self.trainer.accumulate_grad_batches).backward()
+
+        assert self.together is not None
+        self.together(partial(super().backward, loss, *args, **kwargs), behave)
 
     @torch.no_grad()
     def _seen(self, batch: Batch) -> tuple[Losses, State]:
