@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from worldmodels.agent import Agent, ByPlanner, explored
-from worldmodels.dynamics import Dynamics, GaussianRSSM
+from worldmodels.agent import Agent, ByGuidedPlanner, ByPlanner, explored
+from worldmodels.behaviours import ActorCritic
+from worldmodels.dynamics import Dynamics, EnsembleRSSM, GaussianRSSM
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ConvEncoder
 from worldmodels.objectives import ActionCost, FeatureObjective, Minimum
@@ -226,3 +227,19 @@ def test_the_planner_scores_by_the_chosen_aggregation():
     agent.act(frames(2), flags(True, True), agent.initial(2, seed=0))
     assert {shape[0] for shape in shapes} == {2}
     assert {shape[2] for shape in shapes} == {1}
+
+
+@pytest.mark.parametrize("acting", [ByPlanner(), ByGuidedPlanner(proposals=2)])
+def test_the_memory_cap_counts_every_particle(acting, monkeypatch):
+    dynamics = partial(EnsembleRSSM, members=3, stoch=4, deter=8, hidden=8)
+    model = agent_with(dynamics).world_model
+    planner = CEM(SPACE, 3, candidates=8, iterations=2, elites=3, max_candidates_per_call=12)
+    behaviour = ActorCritic(model.dynamics.feature_dim, SPACE, hidden=8)
+    agent = Agent(model, MPC(planner), behaviour=behaviour, acting=acting).eval()
+    asked, score = [], model.score
+    monkeypatch.setattr(model, "score", lambda *a: (asked.append(a[1].shape), score(*a))[1])
+    agent.act(frames(2), torch.ones(2, dtype=torch.bool), agent.initial(2, 0))
+    assert max(shape[0] * shape[1] * 3 for shape in asked) == 12
+    # 8 drawn, the warm start and the proposals; as many with the one kept; two finalists.
+    proposed = acting.proposals if isinstance(acting, ByGuidedPlanner) else 0
+    assert sum(shape[1] for shape in asked) == (9 + proposed) + 9 + 2

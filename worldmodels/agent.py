@@ -14,6 +14,7 @@ from worldmodels.behaviours.guidance import guided_score, proposals
 from worldmodels.objectives import Aggregation, Objective
 from worldmodels.planning.mpc import MPC, PlanState
 from worldmodels.precision import planning_precision
+from worldmodels.rollout import PlanScore
 from worldmodels.types import ActionSpace, State
 from worldmodels.world_model import WorldModel
 
@@ -97,12 +98,10 @@ class ByPlanner(Acting):
         explore: bool,
     ) -> tuple[Float[Tensor, "B A"], PlanState]:
         """A step of model predictive control."""
-
-        def score(actions: Tensor) -> Tensor:
-            return parts.world_model.score(
-                latent, actions, objective=self.objective, aggregation=self.aggregation
-            )
-
+        model, judge = parts.world_model, (None, self.objective, self.aggregation)
+        score = PlanScore(
+            lambda plans: model.score(latent, plans, *judge), model.dynamics.particles
+        )
         with planning_precision(is_first.device):
             return parts.controller.step(score, plan, is_first)
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldmodels.types import State, Value
+from worldmodels.types import ScoreFn, State, Value
 
 
 class Followed(NamedTuple):
@@ -35,6 +35,17 @@ class Rollout(NamedTuple):
 
 Judge = Callable[[Rollout], Tensor]
 """Rewards of every imagined step: a rollout to ``[N, H]``."""
+
+
+class PlanScore(NamedTuple):
+    """A score of plans, with the number of rollouts that the model imagines of each plan."""
+
+    score: ScoreFn
+    rollouts: int
+
+    def __call__(self, actions: Float[Tensor, "B N H A"]) -> Float[Tensor, "B N"]:
+        """The score."""
+        return self.score(actions)
 
 
 def judged(objective: Judge, rollout: Rollout) -> Float[Tensor, "N H"]:

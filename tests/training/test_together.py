@@ -109,7 +109,8 @@ def test_gradients_arrive_while_the_module_is_frozen_for_others():
         passed = layer(seen).sum()
         loss.backward()
         passed.backward()
-    assert layer.weight.grad is not None and seen.grad is not None
+    assert layer.weight.grad is not None
+    assert seen.grad is not None
     # By its own loss alone, and only once.
     assert torch.equal(layer.weight.grad, torch.ones(1, 2))
     assert torch.equal(seen.grad, layer.weight.detach())

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from worldmodels.behaviours.base import Behaviour
 from worldmodels.dynamics.base import repeat_state
-from worldmodels.rollout import Rollout
-from worldmodels.types import ScoreFn, State
+from worldmodels.rollout import PlanScore, Rollout
+from worldmodels.types import State
 from worldmodels.world_model import WorldModel
 
 
@@ -19,16 +19,15 @@ def guided_score(
     state: State,
     objective: Callable[[Rollout], Tensor] | None = None,
     aggregation: Callable[[Tensor], Tensor] | None = None,
-) -> ScoreFn:
+) -> PlanScore:
     """The predicted return of plans from ``state``, with the value of where they end.
 
     Objective and aggregation are those of ``WorldModel.score``.
     """
-
-    def score(actions: Tensor) -> Tensor:
-        return world_model.score(state, actions, behaviour.value, objective, aggregation)
-
-    return score
+    judge = (behaviour.value, objective, aggregation)
+    return PlanScore(
+        lambda plans: world_model.score(state, plans, *judge), world_model.dynamics.particles
+    )
 
 
 def proposals(

@@ -13,8 +13,9 @@ class Scorer:
     Args:
         score: predicted return of candidate plans.
         planner: who asks, for messages.
-        max_candidates_per_call: the most plans (environments times candidates) in one call of
-            ``score``, at least one per environment: the planner's memory cap.
+        max_candidates_per_call: the most rollouts (environments times candidates, times what a
+            score names as ``rollouts`` of each, a model's particles) in one call of ``score``, at
+            least one plan per environment: the planner's memory cap.
 
     Attributes:
         evaluations: model evaluations per environment so far.
@@ -22,7 +23,7 @@ class Scorer:
 
     def __init__(self, score: ScoreFn, planner: str, max_candidates_per_call: int):
         self.score, self.planner = score, planner
-        self.max_candidates_per_call = max_candidates_per_call
+        self.max_plans_per_call = max_candidates_per_call // getattr(score, "rollouts", 1)
         self.evaluations = 0
 
     def __call__(self, candidates: Float[Tensor, "B N H A"]) -> Float[Tensor, "B N"]:
@@ -54,7 +55,7 @@ class Scorer:
 
     def chunks(self, candidates: Float[Tensor, "B N H A"]) -> tuple[Tensor, ...]:
         """The candidates in parts that respect the memory cap."""
-        size = max(1, self.max_candidates_per_call // len(candidates))
+        size = max(1, self.max_plans_per_call // len(candidates))
         return candidates.split(size, 1)
 
     def _value_and_gradient(self, variables: Tensor, relax: ScoreFn) -> tuple[Tensor, Tensor]:
