@@ -238,8 +238,6 @@ def test_the_memory_cap_counts_every_particle(acting, monkeypatch):
     agent = Agent(model, MPC(planner), behaviour=behaviour, acting=acting).eval()
     asked, score = [], model.score
     monkeypatch.setattr(model, "score", lambda *a: (asked.append(a[1].shape), score(*a))[1])
-    agent.act(frames(2), torch.ones(2, dtype=torch.bool), agent.initial(2, 0))
+    _, after = agent.act(frames(2), torch.ones(2, dtype=torch.bool), agent.initial(2, 0))
     assert max(shape[0] * shape[1] * 3 for shape in asked) == 12
-    # 8 drawn, the warm start and the proposals; as many with the one kept; two finalists.
-    proposed = acting.proposals if isinstance(acting, ByGuidedPlanner) else 0
-    assert sum(shape[1] for shape in asked) == (9 + proposed) + 9 + 2
+    assert after.plan.evaluations.tolist() == [sum(shape[1] for shape in asked)] * 2
