@@ -20,7 +20,9 @@ ROOMS = {
     "dynamics": {"types", "nn"},
     "rollout": {"types"},
     "precision": set(),
-    "world_model": {"types", "nn", "dynamics", "rollout"},
+    "memory": set(),
+    "together": set(),
+    "world_model": {"types", "nn", "dynamics", "rollout", "together"},
     "objectives": {"types", "nn", "dynamics", "rollout", "world_model"},
     "options": set(),
     "behaviours": {
@@ -28,7 +30,7 @@ ROOMS = {
     },
     "agent": {
         "types", "nn", "dynamics", "world_model", "objectives", "planning", "behaviours",
-        "precision",
+        "precision", "rollout",
     },
     "model_folder": {
         "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "options",
@@ -37,10 +39,12 @@ ROOMS = {
     "evaluation": {
         "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "envs",
         "objectives", "replay", "viz", "model_folder", "precision",
+        "rollout", "memory",
     },
     "training": {
         "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "envs",
-        "objectives", "replay", "viz", "model_folder", "options", "evaluation",
+        "objectives", "replay", "viz", "model_folder", "options", "evaluation", "memory",
+        "together",
     },
     "studies": {
         "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "envs",

@@ -17,6 +17,7 @@ from rich.console import Console
 from worldmodels.agent import Agent
 from worldmodels.envs.base import PixelEnv
 from worldmodels.envs.make import make_env
+from worldmodels.memory import keep_freed_memory
 from worldmodels.model_folder import adopt_world_model, build_agent, read_about, save_agent
 from worldmodels.options import OptionParser, load_plugins
 from worldmodels.replay.buffer import ReplayBuffer
@@ -24,7 +25,6 @@ from worldmodels.replay.datamodule import ReplayDataModule
 from worldmodels.replay.store import DatasetSpec, EpisodeStore
 from worldmodels.training.callbacks import Checkpoint, Collect, Evaluate, FitPixels, RoundSeeds
 from worldmodels.training.loggers import LOGGERS, open_loggers
-from worldmodels.training.memory import keep_freed_memory
 from worldmodels.training.metrics import Clock, JsonlLogger, Metrics
 from worldmodels.training.module import WorldModelModule
 from worldmodels.training.panels import Panels
