@@ -66,6 +66,22 @@ def test_proposals_are_the_policys_own_rollouts():
     assert torch.equal(plans, torch.eye(2)[1].expand(2, 4, 3, 2))
 
 
+class Torn(Planner):
+    """Its search prefers the right, its luckiest plan went left."""
+
+    def plan(self, score, init, generator=None, proposals=None):
+        search, lucky = torch.tensor([0.4, 0.6]), torch.tensor([1.0, 0.0])
+        plans = (lucky.expand_as(init), search.expand_as(init))
+        return Plan(*plans, torch.zeros(len(init)), 1, init[:, None][:, :0])
+
+
+def test_the_student_learns_where_the_search_ended_and_not_the_luckiest_plan():
+    teacher = partial(Torn, horizon=2, max_candidates_per_call=100)
+    behaviour = Distillation(6, CHOICES, teacher, lessons=4, horizon=5, **QUICK)
+    start = replayed(torch.eye(6)[:4])[1]._replace(onehot=torch.eye(6)[:4])
+    assert behaviour.teach(chain(), start).action.tolist() == [[0.0, 1.0]] * 4
+
+
 def test_lessons_are_half_replayed_and_half_where_the_student_went():
     model, behaviour = chain(), student(lessons=8)
     behaviour.actor.net.output.bias.data = torch.tensor([-50.0, 50.0])

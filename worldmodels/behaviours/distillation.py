@@ -37,7 +37,8 @@ class Distillation(Behaviour):
         visited: share of them that the student visits in imagination (DAgger); the others are
             replayed. At 0 the student clones the teacher on the data alone.
         proposals: the student's rollouts among the teacher's candidates.
-        memory: labels kept; the student learns from ``starts`` of them at every update.
+        memory: labels kept.
+        labels: of them that the student learns from at every update.
         horizon: imagined agent steps, for the value and the visited states.
         starts: states to imagine from at every update; all of the batch when None.
         trace: lambda of the returns.
@@ -62,7 +63,8 @@ class Distillation(Behaviour):
         lessons: int = 16,
         visited: float = 0.5,
         proposals: int = 16,
-        memory: int = 2048,
+        memory: int = 8192,
+        labels: int = 256,
         horizon: int = 15,
         starts: int | None = 64,
         trace: float = 0.95,
@@ -74,9 +76,10 @@ class Distillation(Behaviour):
     ):
         super().__init__()
         check_imagination(horizon, starts, trace)
-        _check_lessons(teacher_every, lessons, visited, proposals, memory)
+        _check_lessons(teacher_every, lessons, visited, proposals, memory, labels)
         self.teacher = teacher(action_space)
         self.teacher_every, self.lessons, self.proposals = teacher_every, lessons, proposals
+        self.labels = labels
         self.visited = int(visited * lessons)
         self.horizon, self.starts, self.trace = horizon, starts, trace
         self.actor = make_actor(feature_dim, action_space, hidden, layers)
@@ -113,9 +116,9 @@ class Distillation(Behaviour):
         with torch.no_grad():
             if self.updates % self.teacher_every == 0:
                 self.memory.add(self.teach(world_model, starts.state))
-        labels = self.memory.draw(len(starts.alive))
+        labels = self.memory.draw(self.labels)
         imitation = self.actor.imitation_loss(labels.feature, labels.action).mean()
-        critic = self._critic_loss(world_model, starts)
+        critic = self.value_loss(world_model, starts)
         entropy = self.actor(labels.feature).entropy()
         metrics = {"loss/imitation": imitation, "loss/critic": critic}
         metrics["policy_entropy"] = entropy.mean()
@@ -129,7 +132,19 @@ class Distillation(Behaviour):
         extra = proposals(world_model, self, state, horizon, self.proposals)
         init = self.teacher.initial(rows).to(extra)
         plan = self.teacher.plan(guided_score(world_model, self, state), init, proposals=extra)
-        return Labels(world_model.feature(state), plan.actions[:, 0])
+        # Where the search ended, not the one plan that scored best there: that one was lucky, too,
+        # and repeats itself half as well.
+        decided = self.teacher.proposal.mode(plan.params)
+        return Labels(world_model.feature(state), decided[:, 0])
+
+    def value_loss(self, world_model: WorldModel, starts: Starts) -> Float[Tensor, ""]:
+        """The critic's, about the lambda-returns of what the student does when it is imagined."""
+        with torch.no_grad():
+            dream = world_model.imagine(starts.state, self._act, self.horizon)
+            value = self.critic.target(dream.feature[:, 1:])
+            returns = lambda_returns(dream.reward, dream.discount, value, self.trace)
+            weight = step_weights(dream.discount, starts.alive)
+        return (weight * self.critic.loss(dream.feature[:, :-1], returns)).mean()
 
     def _classroom(self, world_model: WorldModel, starts: State) -> State:
         """Replayed states, and states that the student reaches from some of them."""
@@ -143,25 +158,17 @@ class Distillation(Behaviour):
         reached = select_state(visited, (rows, depth))
         return map_state(lambda *halves: torch.cat(halves), replayed, reached)
 
-    def _critic_loss(self, world_model: WorldModel, starts: Starts) -> Tensor:
-        with torch.no_grad():
-            dream = world_model.imagine(starts.state, self._act, self.horizon)
-            value = self.critic.target(dream.feature[:, 1:])
-            returns = lambda_returns(dream.reward, dream.discount, value, self.trace)
-            weight = step_weights(dream.discount, starts.alive)
-        return (weight * self.critic.loss(dream.feature[:, :-1], returns)).mean()
-
     def _act(self, feature: Tensor) -> Tensor:
         return self.actor(feature).sample()
 
 
 def _check_lessons(
-    teacher_every: int, lessons: int, visited: float, proposals: int, memory: int
+    teacher_every: int, lessons: int, visited: float, proposals: int, memory: int, labels: int
 ) -> None:
     if not 0 <= visited <= 1:
         raise ValueError(f"visited={visited}: choose a share, 0 to 1")
     lowest = {"teacher_every": (teacher_every, 1), "lessons": (lessons, 2)}
-    lowest |= {"proposals": (proposals, 1), "memory": (memory, lessons)}
+    lowest |= {"proposals": (proposals, 1), "memory": (memory, lessons), "labels": (labels, 1)}
     for name, (number, least) in lowest.items():
         if number < least:
             raise ValueError(f"{name}={number}: choose {least} or more")

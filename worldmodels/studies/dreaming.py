@@ -82,7 +82,8 @@ class Pupil(Distillation):
         planner: who teaches.
         guide: the value at its horizon.
         every: updates between two lessons.
-        visited: share of the lessons in states that the student visits.
+        lessons: states that the planner decides in at each of them.
+        visited: share of them that the student visits.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Pupil(Distillation):
         planner: Planner,
         guide: Value,
         every: int,
+        lessons: int,
         visited: float = 0.5,
     ):
         super().__init__(
@@ -98,6 +100,7 @@ class Pupil(Distillation):
             model.action_space,
             lambda space: planner,
             teacher_every=every,
+            lessons=lessons,
             visited=visited,
             hidden=128,
             actor_learning_rate=1e-3,
@@ -107,3 +110,7 @@ class Pupil(Distillation):
     def value(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
         """The given one."""
         return self.guide(feature)
+
+    def value_loss(self, world_model: WorldModel, starts: Starts) -> Float[Tensor, ""]:
+        """None: what is given is not learned."""
+        return starts.alive.new_zeros(())
