@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from worldmodels.agent import Agent
+from worldmodels.behaviours.base import Starts
 from worldmodels.dynamics import GaussianRSSM
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ConvEncoder
@@ -40,7 +41,7 @@ def tiny_model():
 
 
 def pupil(model, guide):
-    return Pupil(model, CEM(model.action_space, 2, 64, 2, 8), guide, every=5, visited=0.5)
+    return Pupil(model, CEM(model.action_space, 2, 64, 2, 8), guide, every=5, lessons=16)
 
 
 def test_the_teacher_follows_the_value_that_it_is_given():
@@ -72,6 +73,23 @@ def test_the_students_value_is_not_the_teachers():
     taught = pupil(model, nothing)
     learned = {id(p) for group in taught.parameter_groups() for p in group.parameters}
     assert {id(p) for p in taught.actor.parameters()} <= learned
+
+
+def test_nothing_is_learned_about_a_value_that_is_given():
+    model = tiny_model()
+    state = model.dynamics.initial(3)
+    taught = pupil(model, nothing)
+    loss = taught.value_loss(model, Starts(state, torch.ones(3)))
+    assert loss.item() == 0.0
+    assert not loss.requires_grad
+
+
+def test_a_lesson_has_as_many_states_as_asked_for():
+    model = tiny_model()
+    taught = Pupil(model, CEM(model.action_space, 2, 8, 1, 2), nothing, every=5, lessons=6)
+    with torch.no_grad():
+        labels = taught.teach(model, model.dynamics.initial(9))
+    assert len(labels.action) == 6
 
 
 class Slow(Agent):

@@ -65,13 +65,14 @@ class DistillationStudy(Study):
             CHEAPER: "the planner's milliseconds by the student's",
         }
     )
-    steps: int = 12_000
+    steps: int = 20_000
     updates: int = 3000
     value_updates: int = 700
-    student_updates: int = 400
-    lessons: int = 40
-    candidates: int = 400
-    iterations: int = 5
+    student_updates: int = 1000
+    lessons: int = 20
+    states: int = 25
+    candidates: int = 150
+    iterations: int = 10
     episodes: int = 8
     episode_steps: int = 100
     sequences: int = 100
@@ -80,8 +81,8 @@ class DistillationStudy(Study):
     def smoke(cls) -> "DistillationStudy":
         """Hardly any training."""
         return cls(
-            steps=1000, updates=5, value_updates=2, student_updates=2, lessons=1, candidates=16,
-            iterations=1, episodes=1, episode_steps=4, sequences=4,
+            steps=1000, updates=5, value_updates=2, student_updates=2, lessons=1, states=4,
+            candidates=16, iterations=1, episodes=1, episode_steps=4, sequences=4,
         )  # fmt: skip
 
     def run(self, seed: int, folder: Path) -> Numbers:
@@ -129,7 +130,7 @@ class DistillationStudy(Study):
     ) -> Pupil:
         torch.manual_seed(seed)
         every = max(1, self.student_updates // self.lessons)
-        pupil = Pupil(model, self._planner(model), value, every, visited)
+        pupil = Pupil(model, self._planner(model), value, every, self.states, visited)
         practise(pupil, model, remembered, self.student_updates, seed)
         return pupil
 

@@ -62,11 +62,13 @@ class TerminalValue(Study):
             PLACE: DREAMT,
         }
     )
-    steps: int = 12_000
+    steps: int = 20_000
     updates: int = 3000
     value_updates: int = 700
-    policy_updates: int = 400
-    candidates: int = 32
+    policy_updates: int = 1000
+    lessons: int = 20
+    states: int = 25
+    candidates: int = 64
     episodes: int = 10
     long_episodes: int = 4
     episode_steps: int = 100
@@ -76,8 +78,8 @@ class TerminalValue(Study):
     def smoke(cls) -> "TerminalValue":
         """Hardly any training."""
         return cls(
-            steps=1000, updates=5, value_updates=2, policy_updates=2, candidates=8, episodes=1,
-            long_episodes=1, episode_steps=4, sequences=4,
+            steps=1000, updates=5, value_updates=2, policy_updates=2, lessons=1, states=4,
+            candidates=8, episodes=1, long_episodes=1, episode_steps=4, sequences=4,
         )  # fmt: skip
 
     def run(self, seed: int, folder: Path) -> Numbers:
@@ -87,7 +89,8 @@ class TerminalValue(Study):
         critic = fitted_critic(model, remembered, self.value_updates, seed)
         short = planning(model, HORIZON, self.candidates)
         torch.manual_seed(seed)
-        pupil = Pupil(model, short.planner, critic, every=2)
+        every = max(1, self.policy_updates // self.lessons)
+        pupil = Pupil(model, short.planner, critic, every, self.states)
         practise(pupil, model, remembered, self.policy_updates, seed)
         # A tenth more: a decision also evaluates the plans that it was handed.
         long = planning(model, FAR, round(5.5 * self.candidates))
