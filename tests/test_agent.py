@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from worldmodels.agent import Agent, ByGuidedPlanner, ByPlanner, explored
+from worldmodels import precision, world_model
+from worldmodels.agent import Agent, ByGuidedPlanner, ByPlanner, explored, rounded_score
 from worldmodels.behaviours import ActorCritic
 from worldmodels.dynamics import Dynamics, EnsembleRSSM, GaussianRSSM
 from worldmodels.nn.decoders import ConvDecoder
@@ -15,6 +16,7 @@ from worldmodels.nn.encoders import ConvEncoder
 from worldmodels.objectives import ActionCost, FeatureObjective, Minimum
 from worldmodels.planning import CEM
 from worldmodels.planning.mpc import MPC
+from worldmodels.rollout import PlanScore
 from worldmodels.types import ActionSpace
 from worldmodels.world_model import WorldModel
 
@@ -93,6 +95,26 @@ def test_the_same_state_and_frames_give_the_same_action(explore):
     again, after_again = agent.act(frames(2, 1), flags(0, 0), state, explore)
     assert torch.equal(first, again)
     assert torch.equal(after.latent.stoch, after_again.latent.stoch)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_the_same_seed_gives_the_same_plan_when_rows_are_scored_side_by_side(monkeypatch):
+    agent, shared = agent_with(RSSM), []
+    with torch.no_grad():
+        agent.world_model.reward.net.output.weight.normal_()
+    agent.controller = MPC(CEM(SPACE, horizon=3, candidates=300, iterations=3, elites=10))
+    both = world_model.side_by_side
+    monkeypatch.setattr(world_model, "side_by_side", lambda *a: (shared.append(1), both(*a))[1])
+
+    def plan(seed):
+        _, state = agent.act(frames(1), flags(1), agent.initial(1, seed))
+        return state.plan
+
+    first, again, other = plan(5), plan(5), plan(6)
+    assert len(shared) == 9
+    for one, same in zip(first, again):
+        assert torch.equal(one, same)
+    assert not torch.equal(first.actions, other.actions)
 
 
 def test_noise_differs_from_step_to_step_and_from_seed_to_seed():
@@ -212,6 +234,25 @@ def test_the_same_model_pursues_whatever_objective_is_chosen_when_planning():
         action, _ = agent.act(frames(1), flags(True), agent.initial(1, seed=0))
         went.append(action.item())
     assert went == pytest.approx([1.0, -1.0, 0.0], abs=0.1)
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_plans_are_scored_in_bfloat16_where_there_is_much_to_multiply(native, monkeypatch):
+    monkeypatch.setattr(precision, "has_bfloat16_units", lambda: native)
+    model = agent_with(RSSM).world_model
+    rows = -(-precision.LEAST_WORK // model.dynamics.feature_dim**2)
+
+    def rounds(batch, plans, rollouts=1):
+        def score(actions):
+            return torch.full(actions.shape[:2], float(torch.is_autocast_enabled("cpu")))
+
+        ask = rounded_score(model, PlanScore(score, rollouts))
+        return bool(ask(torch.zeros(batch, plans, 3, 1)).all())
+
+    assert not rounds(1, rows - 1)
+    assert rounds(1, rows) == native
+    assert rounds(2, rows // 2 + 1) == native
+    assert rounds(1, rows // 3 + 1, rollouts=3) == native
 
 
 def test_the_planner_scores_by_the_chosen_aggregation():

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from worldmodels.dynamics import Dynamics, GaussianRSSM
+from worldmodels import world_model
+from worldmodels.dynamics import CategoricalRSSM, Dynamics, GaussianRSSM
 from worldmodels.nn.augment import randomly_shifted
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ConvEncoder
@@ -75,13 +76,13 @@ def walker(discount=0.9):
     )
 
 
-def tiny(**options):
+def tiny(dynamics=partial(GaussianRSSM, stoch=4, deter=16, hidden=16), **options):
     return WorldModel(
         SHAPE,
         ActionSpace(1, False),
         encoder=partial(ConvEncoder, depth=4),
         decoder=partial(ConvDecoder, depth=4),
-        dynamics=partial(GaussianRSSM, stoch=4, deter=16, hidden=16),
+        dynamics=dynamics,
         **options,
     )
 
@@ -158,6 +159,42 @@ def test_scores_in_bfloat16_rank_plans_as_in_float32():
     exact, rounded = scores
     assert 0 < (exact - rounded).abs().max() < 0.1 * exact.std() + 0.02 * exact.abs().max()
     assert torch.corrcoef(torch.stack(scores))[0, 1] > 0.99
+
+
+LATENTS = [
+    partial(GaussianRSSM, stoch=4, deter=16, hidden=16),
+    partial(CategoricalRSSM, stack=2, classes=3, deter=16, hidden=16),
+]
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("dynamics", LATENTS)
+@pytest.mark.parametrize("value", [None, lambda feature: feature.sum(-1)])
+def test_rows_scored_side_by_side_equal_rows_scored_together(dynamics, value, monkeypatch):
+    torch.manual_seed(0)
+    model, shared = tiny(dynamics=dynamics), []
+    with torch.no_grad():
+        model.reward.net.output.weight.normal_()
+        model.continues.net.output.weight.normal_()
+    both = world_model.side_by_side
+    monkeypatch.setattr(
+        world_model, "side_by_side", lambda *a: (shared.append(len(a)), both(*a))[1]
+    )
+    # An odd number of rows: the parts differ in size.
+    state, plans = model.dynamics.initial(3), torch.rand(3, 101, 4, 1) * 2 - 1
+
+    def scores():
+        torch.manual_seed(3)
+        return model.score(state, plans, value)
+
+    together = scores()
+    assert not shared
+    with torch.no_grad():
+        apart, again = scores(), scores()
+    assert shared == [2, 2]
+    torch.testing.assert_close(apart, together)
+    assert torch.equal(apart, again)
+    assert together.std() > 0.1
 
 
 def test_score_keeps_states_and_candidates_apart():

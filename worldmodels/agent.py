@@ -102,8 +102,19 @@ class ByPlanner(Acting):
         score = PlanScore(
             lambda plans: model.score(latent, plans, *judge), model.dynamics.particles
         )
-        with planning_precision(is_first.device):
-            return parts.controller.step(score, plan, is_first)
+        return parts.controller.step(rounded_score(model, score), plan, is_first)
+
+
+def rounded_score(world_model: WorldModel, score: PlanScore) -> PlanScore:
+    """``score`` in the number format that is fastest for as many rollouts as it is asked for."""
+
+    def rounded(plans: Float[Tensor, "B N H A"]) -> Float[Tensor, "B N"]:
+        rollouts = plans.shape[0] * plans.shape[1] * score.rollouts
+        width = world_model.dynamics.feature_dim
+        with planning_precision(plans.device, rollouts, width):
+            return score(plans)
+
+    return PlanScore(rounded, score.rollouts)
 
 
 class ByPolicy(Acting):
@@ -168,13 +179,13 @@ class ByGuidedPlanner(Acting):
     ) -> tuple[Float[Tensor, "B A"], PlanState]:
         """A step of model predictive control with help."""
         model, behaviour = parts.world_model, parts.learned()
-        score = guided_score(model, behaviour, latent, self.objective, self.aggregation)
+        guided = guided_score(model, behaviour, latent, self.objective, self.aggregation)
+        score = rounded_score(model, guided)
+        if not self.proposals:
+            return parts.controller.step(score, plan, is_first)
         horizon = parts.controller.planner.horizon
-        with planning_precision(is_first.device):
-            if not self.proposals:
-                return parts.controller.step(score, plan, is_first)
-            extra = proposals(model, behaviour, latent, horizon, self.proposals)
-            return parts.controller.step(score, plan, is_first, proposals=extra)
+        extra = proposals(model, behaviour, latent, horizon, self.proposals)
+        return parts.controller.step(score, plan, is_first, proposals=extra)
 
 
 class Agent(nn.Module):

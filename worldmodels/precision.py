@@ -4,14 +4,23 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+# Rows times width squared: with less to multiply, casts cost more than the products save.
+LEAST_WORK = 2_500_000
 
-def planning_precision(device: torch.device) -> AbstractContextManager:
-    """Bfloat16 products on processors that multiply it natively, float32 everywhere else.
 
-    Thousands of candidates make products large enough to pay for the casts. Returns only rank
-    candidates; `worldmodels bench plan` shows how far the returns of both formats' plans differ.
+def planning_precision(device: torch.device, rows: int, width: int) -> AbstractContextManager:
+    """Bfloat16 products where they are faster, float32 everywhere else.
+
+    They are on processors that multiply bfloat16 natively, once products are large enough to pay
+    for the casts. Returns only rank candidates; `worldmodels bench plan` shows how far the returns
+    of both formats' plans differ.
+
+    Args:
+        device: that plans.
+        rows: of the states that are imagined at once.
+        width: of a state's feature.
     """
-    if device.type == "cpu" and has_bfloat16_units():
+    if device.type == "cpu" and rows * width**2 >= LEAST_WORK and has_bfloat16_units():
         return torch.autocast("cpu", torch.bfloat16)
     return nullcontext()
 

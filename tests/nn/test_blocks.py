@@ -1,7 +1,16 @@
 import torch
 from torch import nn
 
-from worldmodels.nn.blocks import MLP, NormGRUCell, initialise, truncated_normal_init, zero_init
+from worldmodels.nn.blocks import (
+    MLP,
+    LayerNorm,
+    NormGRUCell,
+    bounded,
+    initialise,
+    rounded,
+    truncated_normal_init,
+    zero_init,
+)
 
 
 def layer_norm(x, norm):
@@ -60,6 +69,33 @@ def test_gru_cell_keeps_its_state_in_float32_under_autocast():
         result = cell(cell.project(x), hidden)
     assert result.dtype == torch.float32
     torch.testing.assert_close(result, expected, rtol=0, atol=0.03)
+
+
+def test_layer_norm_works_in_the_precision_of_its_weights():
+    torch.manual_seed(0)
+    norm, x = LayerNorm(6), torch.randn(4, 6).bfloat16()
+    nn.init.normal_(norm.weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = norm(x)
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, layer_norm(x.float(), norm))
+
+
+def test_rounded_is_what_autocast_makes_of_a_factor():
+    x, identity = torch.tensor([[1 / 3]]), torch.ones(1, 1)
+    assert rounded(x) is x
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(rounded(x), x @ identity)
+        assert rounded(x).dtype == torch.bfloat16
+
+
+def test_bounded_is_tanh_with_and_without_gradients():
+    x = torch.linspace(-8, 8, 101, requires_grad=True)
+    torch.testing.assert_close(bounded(x), x.tanh())
+    (gradient,) = torch.autograd.grad(bounded(x).sum(), x)
+    torch.testing.assert_close(gradient, 1 - x.tanh().square())
+    with torch.no_grad():
+        torch.testing.assert_close(bounded(x), x.tanh(), rtol=0, atol=2e-7)
 
 
 def test_truncated_normal_has_variance_one_over_fan_in_and_no_tail():

@@ -158,8 +158,12 @@ class Ensemble(RSSM):
         with torch.autocast(embed.device.type, enabled=False):
             return Dynamics.observe(self, embed.float(), action, is_first, state)
 
+    def noise(self, steps: int, count: int) -> None:
+        """Every step draws its own: members may be drawn too."""
+        return
+
     def unroll(
-        self, state: EnsembleState, actions: Float[Tensor, "N H A"]
+        self, state: EnsembleState, actions: Float[Tensor, "N H A"], noise: Tensor | None = None
     ) -> Iterator[EnsembleState]:
         """The base loop: members take turns."""
         return Dynamics.unroll(self, state, actions)
