@@ -1,26 +1,28 @@
 """How fast and how lean planning is, on one fixed load."""
 
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from einops import repeat
+from jaxtyping import Float
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from worldmodels.agent import rounded_score
 from worldmodels.dynamics.rssm import GaussianRSSM
 from worldmodels.evaluation.statistics import bootstrap_interval
+from worldmodels.memory import peak_growth
 from worldmodels.nn.heads import ContinueHead, GaussianRewardHead
 from worldmodels.planning import CEM
 from worldmodels.planning.base import Plan
-from worldmodels.precision import has_bfloat16_units, planning_precision
+from worldmodels.precision import has_bfloat16_units
+from worldmodels.rollout import PlanScore
 from worldmodels.types import ActionSpace
 from worldmodels.viz.bands import Interval
 from worldmodels.world_model import WorldModel
@@ -29,7 +31,6 @@ REFERENCE_GFLOP = 92.5
 """The count by which other systems were measured on this load."""
 
 SPACE = ActionSpace(6, False)
-MIB = 2**20
 
 
 class PlanBench(NamedTuple):
@@ -37,9 +38,12 @@ class PlanBench(NamedTuple):
 
     ``seconds`` are per action; rates are GFLOP/s; ``model_gflop`` counts the products that this
     project's model makes for one action, ``REFERENCE_GFLOP`` what other systems were counted with.
+    ``share_of_peak`` is of the peak in ``precision``, in which plans are made. ``difference`` is
+    what the same searches return more when made in float32.
     """
 
     threads: int
+    precision: str
     best_seconds: float
     median_seconds: float
     model_gflop: float
@@ -48,34 +52,30 @@ class PlanBench(NamedTuple):
     peak_bfloat16: float
     share_of_peak: float
     memory_mib: float
-    precision: str
-    returns_float32: Interval
-    returns_bfloat16: Interval
+    returns: Interval
+    difference: Interval
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON."""
-        reference = REFERENCE_GFLOP / self.best_seconds
         return self._asdict() | {
-            "returns_float32": self.returns_float32._asdict(),
-            "returns_bfloat16": self.returns_bfloat16._asdict(),
+            "returns": self.returns._asdict(),
+            "difference": self.difference._asdict(),
             "reference_gflop": REFERENCE_GFLOP,
-            "reference_gflops": reference,
+            "reference_gflops": REFERENCE_GFLOP / self.best_seconds,
         }
 
     def lines(self) -> list[str]:
         """For people."""
-        faster = self.peak_bfloat16 > self.peak_float32
         return [
             f"{self.best_seconds:.3f} s per action at best, {self.median_seconds:.3f} s median, "
-            f"{self.threads} threads, {self.precision}",
+            f"{self.threads} threads, products in {self.precision}",
             f"{self.gflops:.0f} GFLOP/s over {self.model_gflop:.1f} GFLOP of products: "
-            f"{100 * self.share_of_peak:.0f} % of the matrix-multiply peak of "
-            f"{self.peak_float32:.0f} GFLOP/s",
+            f"{100 * self.share_of_peak:.0f} % of the {self.precision} peak",
+            f"peaks of the matrix product: float32 {self.peak_float32:.0f}, "
+            f"bfloat16 {self.peak_bfloat16:.0f} GFLOP/s",
             f"{self.memory_mib:.0f} MiB beyond the model at the peak",
-            f"bfloat16 multiplies at {self.peak_bfloat16:.0f} GFLOP/s: "
-            f"{'faster' if faster else 'no gain'} on this processor",
-            f"return of plans made in float32 {self.returns_float32}, "
-            f"in bfloat16 {self.returns_bfloat16} (both judged in float32)",
+            f"plans return {self.returns}; made in float32 from the same noise they return "
+            f"{self.difference} more (judged in float32)",
         ]
 
 
@@ -97,56 +97,59 @@ def reference_model() -> WorldModel:
 def bench_plan(repeats: int = 5) -> PlanBench:
     """Plans for one environment: horizon 12, 10 iterations, 1,000 candidates, 100 elites.
 
-    Every plan is followed by a measurement of the peak, so that both meet the same machine.
+    Every plan is followed by a measurement of the peaks, so that all meet the same machine.
 
     Raises:
         ValueError: when ``repeats`` is below 1.
     """
     if repeats < 1:
         raise ValueError(f"repeats={repeats}: choose 1 or more")
-    decide = _decision(reference_model())
+    decide = decision(reference_model())
     decide()
-    seconds, peaks = [], []
+    seconds, exact, rounded = [], [], []
     for _ in range(repeats):
-        with planning_precision(torch.device("cpu")):
-            seconds.append(_seconds(decide))
-        peaks.append(matmul_rate(torch.float32))
-    gflop = _model_gflop(decide)
+        seconds.append(_seconds(decide))
+        exact.append(matmul_rate(torch.float32))
+        rounded.append(matmul_rate(torch.bfloat16))
+    gflop = model_gflop(decide)
+    rounds = has_bfloat16_units()
+    returns, in_float32 = planned_returns(), planned_returns(exact=True)
     return PlanBench(
         threads=torch.get_num_threads(),
+        precision="bfloat16" if rounds else "float32",
         best_seconds=min(seconds),
         median_seconds=float(np.median(seconds)),
         model_gflop=gflop,
         gflops=gflop / min(seconds),
-        peak_float32=max(peaks),
-        peak_bfloat16=matmul_rate(torch.bfloat16),
-        share_of_peak=gflop / min(seconds) / max(peaks),
+        peak_float32=max(exact),
+        peak_bfloat16=max(rounded),
+        share_of_peak=gflop / min(seconds) / max(rounded if rounds else exact),
         memory_mib=_memory_in_a_new_process(),
-        precision="bfloat16" if has_bfloat16_units() else "float32",
-        returns_float32=planned_returns(torch.float32),
-        returns_bfloat16=planned_returns(torch.bfloat16),
+        returns=bootstrap_interval(returns),
+        difference=bootstrap_interval(in_float32 - returns),
     )
 
 
-def planned_returns(dtype: torch.dtype, plans: int = 6, samples: int = 64) -> Interval:
-    """The return of small searches made in one number format, judged in float32.
+def planned_returns(
+    exact: bool = False, plans: int = 24, samples: int = 256
+) -> Float[np.ndarray, " N"]:
+    """The return of small searches, judged in float32.
 
     Args:
-        dtype: of the products while planning.
+        exact: search in float32, too; else as an agent does.
         plans: searches from different seeds.
-        samples: of each plan's imagined future.
+        samples: of each plan's imagined future, from the same noise for both ways to search.
     """
     model = reference_model()
     state = model.dynamics.initial(1)
     found = []
     for seed in range(plans):
-        rounded = dtype != torch.float32
-        with torch.autocast("cpu", torch.bfloat16, enabled=rounded):
-            plan = _decision(model, candidates=40, elites=8, iterations=4, seed=seed)()
-        futures = repeat(plan.actions, "B H A -> B N H A", N=samples)
+        search = decision(model, candidates=256, elites=25, iterations=4, seed=seed, exact=exact)
+        futures = repeat(search().actions, "B H A -> B N H A", N=samples)
+        torch.manual_seed(seed)
         with torch.no_grad():
             found.append(float(model.score(state, futures).mean()))
-    return bootstrap_interval(np.array(found))
+    return np.array(found)
 
 
 def matmul_rate(dtype: torch.dtype, size: int = 512, repeats: int = 8) -> float:
@@ -162,54 +165,40 @@ def planning_memory() -> float:
     One tiny decision comes first, so that what libraries allocate once is not counted.
     """
     model = reference_model()
-    _decision(model, candidates=2, elites=1, iterations=1)()
-    before = _reset_high_water()
-    _decision(model)()
-    return _high_water() - before
+    decision(model, candidates=2, elites=1, iterations=1)()
+    return peak_growth(decision(model))
 
 
-def _reset_high_water() -> float:
-    """Forgets earlier peaks, where the system can (loading torch alone leaves a high one)."""
-    forget = Path("/proc/self/clear_refs")
-    if forget.exists():
-        forget.write_text("5")
-    return _high_water()
-
-
-def _high_water() -> float:
-    """The most MiB of memory that this process has held."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    # Elsewhere the peak of the whole life: bytes on macOS, KiB on other systems.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (MIB if sys.platform == "darwin" else 1024)
-
-
-def _decision(
+def decision(
     model: WorldModel,
     candidates: int = 1000,
     elites: int = 100,
     iterations: int = 10,
     seed: int = 0,
+    exact: bool = False,
 ) -> Callable[[], Plan]:
+    """A search from the model's initial state, as an agent makes it (``exact``: in float32)."""
     planner = CEM(SPACE, 12, candidates, iterations, elites)
-    state = model.dynamics.initial(1)
+    score = PlanScore(partial(model.score, model.dynamics.initial(1)), model.dynamics.particles)
+    score = score if exact else rounded_score(model, score)
 
-    @torch.no_grad()
     def decide() -> Plan:
         # The model draws from torch's generator, the planner from its own.
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
-        return planner.plan(partial(model.score, state), planner.initial(1), generator)
+        return planner.plan(score, planner.initial(1), generator)
 
     return decide
 
 
-def _model_gflop(decide: Callable[[], object]) -> float:
+def model_gflop(decide: Callable[[], object]) -> float:
+    """GFLOP of products in ``decide``."""
+    threads = torch.get_num_threads()
+    # The counter sees its own thread, which one thread makes the only one.
+    torch.set_num_threads(1)
     with FlopCounterMode(display=False) as counter:
         decide()
+    torch.set_num_threads(threads)
     return counter.get_total_flops() / 1e9
 
 
