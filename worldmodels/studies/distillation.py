@@ -68,9 +68,9 @@ class DistillationStudy(Study):
     steps: int = 20_000
     updates: int = 3000
     value_updates: int = 700
-    student_updates: int = 1000
-    lessons: int = 20
-    states: int = 25
+    student_updates: int = 2000
+    lessons: int = 40
+    states: int = 15
     candidates: int = 150
     iterations: int = 10
     episodes: int = 8
