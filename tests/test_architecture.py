@@ -43,7 +43,7 @@ ROOMS = {
     },
     "training": {
         "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "envs",
-        "objectives", "replay", "viz", "model_folder", "options", "evaluation", "memory",
+        "objectives", "replay", "viz", "model_folder", "options", "evaluation",
         "together",
     },
     "studies": {
@@ -59,7 +59,7 @@ ROOMS = {
         "replay", "viz", "model_folder", "options", "evaluation",
     },
     "curves": {"options", "training", "viz"},
-    "cli": {"verbs", "planner_verbs", "curves", "training", "studies"},
+    "cli": {"verbs", "planner_verbs", "curves", "training", "studies", "memory"},
     "__init__": {"model_folder", "envs"},
 }  # fmt: skip
 PURE = {

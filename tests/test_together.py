@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from worldmodels.together import parts_of, side_by_side
+from worldmodels.together import LEAST_WORK, parts_of, side_by_side
 
 pytestmark = pytest.mark.usefixtures("two_threads")
 
@@ -55,8 +55,9 @@ def test_every_work_runs_in_the_modes_of_the_caller(mode, rounds):
     assert here[0] == (torch.bfloat16 if rounds else torch.float32)
 
 
-def test_rows_are_cut_up_where_threads_and_rows_are_enough_and_no_gradient_is_asked():
-    many, few = torch.zeros(1000, 2), torch.zeros(100, 2)
+def test_rows_are_cut_up_where_threads_and_work_are_enough_and_no_gradient_is_asked():
+    rows = LEAST_WORK // 100**2
+    many, few = torch.zeros(2 * rows, 100), torch.zeros(2 * rows - 1, 100)
     with torch.no_grad():
         assert (parts_of(many), parts_of(few)) == (2, 1)
         assert parts_of(many.to("meta")) == 1

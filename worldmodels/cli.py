@@ -11,6 +11,8 @@ from typing import Any
 
 from gymnasium.error import Error as GymnasiumError
 
+from worldmodels.memory import keep_freed_memory
+
 VERBS = {
     "demo": ("worldmodels.training.demo:demo", "the main job on a built-in world, in minutes"),
     "fit": ("worldmodels.training.fit:main", "train a world model, online or from a data set"),
@@ -44,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(VERBS)}"
         print(f"worldmodels: unknown verb '{argv[0]}': {hint}", file=sys.stderr)
         return 2
+    keep_freed_memory()
     # As `python -m` does: the user's own classes beside the project are importable.
     sys.path.insert(0, os.getcwd())
     with warnings.catch_warnings():

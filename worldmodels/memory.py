@@ -1,7 +1,6 @@
 """A process's memory: the allocator's part in speed on a CPU, and how much is in use at most."""
 
 import ctypes
-import ctypes.util
 import resource
 import sys
 from collections.abc import Callable
@@ -56,5 +55,4 @@ def _high_water() -> float:
 
 
 def _from_c_library(function: str) -> Callable[..., int] | None:
-    name = ctypes.util.find_library("c")
-    return None if name is None else getattr(ctypes.CDLL(name), function, None)
+    return getattr(ctypes.CDLL(None), function, None)

@@ -5,10 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-# Of one part: with fewer, what Python does between kernels takes the time.
-_LEAST_ROWS = 128
+# Of one part, rows times width squared: with less, what Python does between kernels takes the time.
+LEAST_WORK = 5_000_000
 
 T = TypeVar("T")
 
@@ -37,11 +38,12 @@ def side_by_side(*works: Callable[[], T]) -> list[T]:
     return [done, *(each.result() for each in running)]
 
 
-def parts_of(rows: Tensor) -> int:
-    """In how many parts ``rows`` are best computed side by side; one where gradients are asked."""
+def parts_of(rows: Float[Tensor, "N F"]) -> int:
+    """In how many parts rows are best computed side by side; one where gradients are asked."""
     if rows.device.type != "cpu" or torch.is_grad_enabled():
         return 1
-    return max(1, min(torch.get_num_threads(), len(rows) // _LEAST_ROWS))
+    work = len(rows) * rows.shape[1] ** 2
+    return max(1, min(torch.get_num_threads(), work // LEAST_WORK))
 
 
 def _thread_like_this(threads: int) -> Callable[[Callable[[], T]], T]:

@@ -227,7 +227,7 @@ class WorldModel(nn.Module):
         """Rows are imagined in parts side by side, where that is faster."""
         # Drawn for all of them: threads that race for the generator could not be repeated.
         noise = self.dynamics.noise(plans.shape[1], len(plans))
-        parts = parts_of(plans)
+        parts = parts_of(self.feature(start))
         if noise is None or parts == 1:
             return self._read_return(start, plans, noise, value)
         starts = split_state(start, parts)

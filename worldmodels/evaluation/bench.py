@@ -203,7 +203,11 @@ def model_gflop(decide: Callable[[], object]) -> float:
 
 
 def _memory_in_a_new_process() -> float:
-    code = f"from {__name__} import planning_memory; print(planning_memory())"
+    # As the command line's processes do: what is kept counts, too.
+    code = (
+        "from worldmodels.memory import keep_freed_memory; keep_freed_memory()\n"
+        f"from {__name__} import planning_memory; print(planning_memory())"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return float(done.stdout)
 

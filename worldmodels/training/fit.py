@@ -17,7 +17,6 @@ from rich.console import Console
 from worldmodels.agent import Agent
 from worldmodels.envs.base import PixelEnv
 from worldmodels.envs.make import make_env
-from worldmodels.memory import keep_freed_memory
 from worldmodels.model_folder import adopt_world_model, build_agent, read_about, save_agent
 from worldmodels.options import OptionParser, load_plugins
 from worldmodels.replay.buffer import ReplayBuffer
@@ -122,7 +121,6 @@ def fit(arguments: Sequence[str], callbacks: Sequence[L.Callback] = ()) -> Agent
         # The run exists from here on: a mistake above leaves its name free.
         if leads:
             write_text(run.config, parser.dump(options, skip_unset=True))
-        keep_freed_memory()
         job.train(trainer, None if marker is None else run.checkpoints / marker["file"])
     finally:
         job.buffer.store.close()
