@@ -21,8 +21,7 @@ ROOMS = {
     "rollout": {"types"},
     "precision": set(),
     "memory": set(),
-    "together": set(),
-    "world_model": {"types", "nn", "dynamics", "rollout", "together"},
+    "world_model": {"types", "nn", "dynamics", "rollout"},
     "objectives": {"types", "nn", "dynamics", "rollout", "world_model"},
     "options": set(),
     "behaviours": {
@@ -44,7 +43,6 @@ ROOMS = {
     "training": {
         "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "envs",
         "objectives", "replay", "viz", "model_folder", "options", "evaluation",
-        "together",
     },
     "studies": {
         "types", "nn", "dynamics", "world_model", "planning", "behaviours", "agent", "envs",

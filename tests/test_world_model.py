@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from worldmodels import together, world_model
-from worldmodels.dynamics import CategoricalRSSM, Dynamics, GaussianRSSM
+from worldmodels.dynamics import Dynamics, GaussianRSSM
 from worldmodels.nn.augment import randomly_shifted
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ConvEncoder
@@ -76,13 +75,13 @@ def walker(discount=0.9):
     )
 
 
-def tiny(dynamics=partial(GaussianRSSM, stoch=4, deter=16, hidden=16), **options):
+def tiny(**options):
     return WorldModel(
         SHAPE,
         ActionSpace(1, False),
         encoder=partial(ConvEncoder, depth=4),
         decoder=partial(ConvDecoder, depth=4),
-        dynamics=dynamics,
+        dynamics=partial(GaussianRSSM, stoch=4, deter=16, hidden=16),
         **options,
     )
 
@@ -159,43 +158,6 @@ def test_scores_in_bfloat16_rank_plans_as_in_float32():
     exact, rounded = scores
     assert 0 < (exact - rounded).abs().max() < 0.1 * exact.std() + 0.02 * exact.abs().max()
     assert torch.corrcoef(torch.stack(scores))[0, 1] > 0.99
-
-
-LATENTS = [
-    partial(GaussianRSSM, stoch=4, deter=16, hidden=16),
-    partial(CategoricalRSSM, stack=2, classes=3, deter=16, hidden=16),
-]
-
-
-@pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize("dynamics", LATENTS)
-@pytest.mark.parametrize("value", [None, lambda feature: feature.sum(-1)])
-def test_rows_scored_side_by_side_equal_rows_scored_together(dynamics, value, monkeypatch):
-    torch.manual_seed(0)
-    model, shared = tiny(dynamics=dynamics), []
-    with torch.no_grad():
-        model.reward.net.output.weight.normal_()
-        model.continues.net.output.weight.normal_()
-    monkeypatch.setattr(together, "LEAST_WORK", 1)
-    both = world_model.side_by_side
-    monkeypatch.setattr(
-        world_model, "side_by_side", lambda *a: (shared.append(len(a)), both(*a))[1]
-    )
-    # An odd number of rows: the parts differ in size.
-    state, plans = model.dynamics.initial(3), torch.rand(3, 101, 4, 1) * 2 - 1
-
-    def scores():
-        torch.manual_seed(3)
-        return model.score(state, plans, value)
-
-    whole = scores()
-    assert not shared
-    with torch.no_grad():
-        apart, again = scores(), scores()
-    assert shared == [2, 2]
-    torch.testing.assert_close(apart, whole)
-    assert torch.equal(apart, again)
-    assert whole.std() > 0.1
 
 
 def test_score_keeps_states_and_candidates_apart():
@@ -358,3 +320,11 @@ def test_options_out_of_range_are_named(options):
     (name,) = options
     with pytest.raises(ValueError, match=f"{name}="):
         tiny(**options)
+
+
+def test_the_discount_is_not_rounded_where_products_are():
+    model = WorldModel((3, 16, 16), ActionSpace(2, False), discount=0.99)
+    model.continues.net.output.bias.data.fill_(50.0)
+    feature = torch.zeros(1, model.dynamics.feature_dim)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model._discounts(feature).item() == pytest.approx(0.99, abs=1e-6)

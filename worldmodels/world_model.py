@@ -12,8 +12,9 @@ from worldmodels.dynamics.base import (
     Dynamics,
     Observed,
     detach_state,
+    flatten_state,
+    map_state,
     select_state,
-    split_state,
     stack_states,
 )
 from worldmodels.dynamics.rssm import GaussianRSSM
@@ -23,7 +24,6 @@ from worldmodels.nn.encoders import ConvEncoder, Encoder
 from worldmodels.nn.heads import ContinueHead, GaussianRewardHead, Head
 from worldmodels.nn.pixels import Centered, PixelScaling
 from worldmodels.rollout import Followed, Judge, Rollout, judged, valued
-from worldmodels.together import parts_of, side_by_side
 from worldmodels.types import (
     ActionSpace,
     Batch,
@@ -224,33 +224,13 @@ class WorldModel(nn.Module):
     def _learned_return(
         self, start: State, plans: Float[Tensor, "N H A"], value: Value | None
     ) -> Float[Tensor, " N"]:
-        """Rows are imagined in parts side by side, where that is faster."""
-        # Drawn for all of them: threads that race for the generator could not be repeated.
-        noise = self.dynamics.noise(plans.shape[1], len(plans))
-        parts = parts_of(self.feature(start))
-        if noise is None or parts == 1:
-            return self._read_return(start, plans, noise, value)
-        starts = split_state(start, parts)
-        rows = zip(starts, plans.chunk(parts), noise.chunk(parts, 1), strict=True)
-        return torch.cat(side_by_side(*(partial(self._read_return, *row, value) for row in rows)))
-
-    def _read_return(
-        self,
-        start: State,
-        plans: Float[Tensor, "N H A"],
-        noise: Tensor | None,
-        value: Value | None,
-    ) -> Float[Tensor, " N"]:
         """Reads each step as it is predicted: nothing of the dream is kept or copied."""
         feature = self.feature(start)
         total, reached = torch.zeros_like(feature[:, 0]), torch.ones_like(feature[:, 0])
-        for step, state in enumerate(self.dynamics.unroll(start, plans, noise), 1):
+        for state in self.dynamics.unroll(start, plans):
             feature = self.feature(state)
             total = total + reached * self.reward(feature)
-            # Without a value nothing comes after the last step.
-            if step < plans.shape[1] or value is not None:
-                # In this order: rounded to bfloat16, a discount of 0.99 would be 0.988.
-                reached = reached * self.continues(feature) * self.discount
+            reached = reached * self._discounts(feature)
         return total if value is None else total + reached * valued(value, feature)
 
     def _judged_return(
@@ -270,7 +250,16 @@ class WorldModel(nn.Module):
         )
 
     def _rollout(self, start: State, followed: Followed, dream: Imagination) -> Rollout:
-        disagreement = partial(self.dynamics.disagreement_along, start, *followed)
+        def disagreement() -> Tensor:
+            states = map_state(
+                lambda first, later: torch.cat([first[:, None], later[:, :-1]], 1),
+                start,
+                followed.states,
+            )
+            actions = rearrange(followed.actions, "N H A -> (N H) A")
+            about = self.dynamics.disagreement(flatten_state(states), actions)
+            return rearrange(about, "(N H) -> N H", H=followed.actions.shape[1])
+
         return Rollout(*dream, partial(self.decode, dream.feature[:, 1:]), disagreement)
 
     def filter(
@@ -285,7 +274,9 @@ class WorldModel(nn.Module):
         return select_state(seen.posterior, (slice(None), 0))
 
     def _discounts(self, feature: Tensor) -> Tensor:
-        return self.discount * self.continues(feature)
+        survival = self.continues(feature)
+        # Never in bfloat16, where 0.99 is 0.988.
+        return self.discount * survival.to(torch.promote_types(survival.dtype, torch.float32))
 
 
 def _check_options(discount: float, image_fraction: float, shift: int) -> None:

@@ -44,12 +44,6 @@ def repeat_state(state: State, count: int) -> State:
     return map_state(lambda field: repeat(field, "B ... -> (B N) ...", N=count), state)
 
 
-def split_state(state: State, parts: int) -> list[State]:
-    """The rows of ``state`` in parts, as ``Tensor.chunk`` cuts them."""
-    chunks = (field.chunk(parts) for field in state)
-    return [type(state)(*fields) for fields in zip(*chunks, strict=True)]
-
-
 def detach_state(state: State) -> State:
     """The same state without its history of gradients."""
     return map_state(torch.detach, state)
@@ -113,16 +107,6 @@ class Dynamics(nn.Module, ABC):
             "train with --model.dynamics worldmodels.dynamics.EnsembleRSSM"
         )
 
-    def disagreement_along(
-        self, start: State, states: State, actions: Float[Tensor, "N H A"]
-    ) -> Float[Tensor, "N H"]:
-        """``disagreement`` about each step from ``start`` to ``states`` (leading axes N H)."""
-        before = map_state(
-            lambda first, later: torch.cat([first[:, None], later[:, :-1]], 1), start, states
-        )
-        about = self.disagreement(flatten_state(before), rearrange(actions, "N H A -> (N H) A"))
-        return rearrange(about, "(N H) -> N H", H=actions.shape[1])
-
     def step(
         self, state: State, action: Float[Tensor, "B A"], is_first: Bool[Tensor, " B"]
     ) -> State:
@@ -149,23 +133,8 @@ class Dynamics(nn.Module, ABC):
             posteriors.append(state)
         return Observed(stack_states(posteriors, 1), stack_states(priors, 1))
 
-    def noise(self, steps: int, count: int) -> Tensor | None:
-        """The randomness of an ``unroll`` of ``count`` rows, with rows on its second axis.
-
-        Drawn beforehand, it lets rows be imagined apart; None where each step draws its own.
-        """
-        return None
-
-    def unroll(
-        self, state: State, actions: Float[Tensor, "N H A"], noise: Tensor | None = None
-    ) -> Iterator[State]:
-        """Predicts H steps under given actions, one after the other; each state has rows N.
-
-        Args:
-            state: where to start.
-            actions: one plan per row.
-            noise: of ``noise``; drawn now when None.
-        """
+    def unroll(self, state: State, actions: Float[Tensor, "N H A"]) -> Iterator[State]:
+        """Predicts H steps under given actions, one after the other; each state has rows N."""
         for action in actions.unbind(1):
             state = self.prior(state, action)
             yield state

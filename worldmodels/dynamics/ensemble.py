@@ -158,12 +158,8 @@ class Ensemble(RSSM):
         with torch.autocast(embed.device.type, enabled=False):
             return Dynamics.observe(self, embed.float(), action, is_first, state)
 
-    def noise(self, steps: int, count: int) -> None:
-        """Every step draws its own: members may be drawn too."""
-        return
-
     def unroll(
-        self, state: EnsembleState, actions: Float[Tensor, "N H A"], noise: Tensor | None = None
+        self, state: EnsembleState, actions: Float[Tensor, "N H A"]
     ) -> Iterator[EnsembleState]:
         """The base loop: members take turns."""
         return Dynamics.unroll(self, state, actions)

@@ -193,12 +193,8 @@ def decision(
 
 def model_gflop(decide: Callable[[], object]) -> float:
     """GFLOP of products in ``decide``."""
-    threads = torch.get_num_threads()
-    # The counter sees its own thread, which one thread makes the only one.
-    torch.set_num_threads(1)
     with FlopCounterMode(display=False) as counter:
         decide()
-    torch.set_num_threads(threads)
     return counter.get_total_flops() / 1e9
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from worldmodels.agent import Agent
 from worldmodels.behaviours.base import ParameterGroup
 from worldmodels.nn.decoders import ConvDecoder
-from worldmodels.together import side_by_side
+from worldmodels.training.together import Together
 from worldmodels.types import Batch, Losses, State
 from worldmodels.world_model import WorldModel
 
@@ -79,7 +79,7 @@ class WorldModelModule(L.LightningModule):
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.autoencoder_updates = autoencoder_updates
         self.autoencoder = Autoencoder(agent.world_model) if autoencoder_updates else None
-        self.together = together
+        self.together = Together() if together else None
         self._dream: Callable[[], Losses] | None = None
         self._metrics: dict[str, Tensor] = {}
         self.update = 0
@@ -123,7 +123,7 @@ class WorldModelModule(L.LightningModule):
     @property
     def _learns_together(self) -> bool:
         alone = self.trainer.world_size == 1 and self.device.type == "cpu"
-        return self.together and alone and self.model_learns and torch.get_num_threads() > 1
+        return alone and self.model_learns and self.together is not None and self.together.possible
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Gradients; where the behaviour has not dreamt yet, it does so meanwhile."""
@@ -141,7 +141,8 @@ class WorldModelModule(L.LightningModule):
             # As Lightning divides the loss that it hands over.
             (learned.total / self.trainer.accumulate_grad_batches).backward()
 
-        side_by_side(behave, partial(super().backward, loss, *args, **kwargs))
+        assert self.together is not None
+        self.together(partial(super().backward, loss, *args, **kwargs), behave)
 
     @torch.no_grad()
     def _seen(self, batch: Batch) -> tuple[Losses, State]:

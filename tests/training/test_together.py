@@ -1,6 +1,7 @@
 """The behaviour learns while the world model's gradients are computed: the same numbers, sooner."""
 
 import json
+import threading
 
 import pytest
 import torch
@@ -8,8 +9,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from worldmodels.behaviours.base import frozen
-from worldmodels.training import module
 from worldmodels.training.fit import fit
+from worldmodels.training.together import Together
 
 TINY = [
     "--env.id=worldmodels/CliffHill-v0", "--env.num_envs=2", "--env.size=[16,16]",
@@ -24,7 +25,12 @@ TINY = [
 ]  # fmt: skip
 
 
-pytestmark = pytest.mark.usefixtures("two_threads")
+@pytest.fixture(autouse=True)
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 def learned(out, name, *options):
@@ -46,8 +52,8 @@ def learned(out, name, *options):
 )
 def test_together_is_one_after_the_other(tmp_path, monkeypatch, options):
     calls = []
-    both = module.side_by_side
-    monkeypatch.setattr(module, "side_by_side", lambda *a: (calls.append(1), both(*a)))
+    both = Together.__call__
+    monkeypatch.setattr(Together, "__call__", lambda *a: (calls.append(1), both(*a)))
     plain, told = learned(tmp_path, "plain", "--train.together=false", *options)
     assert not calls
     fast, said = learned(tmp_path, "fast", *options)
@@ -63,8 +69,36 @@ def test_together_is_one_after_the_other(tmp_path, monkeypatch, options):
 
 def test_one_thread_does_one_thing(tmp_path, monkeypatch):
     torch.set_num_threads(1)
-    monkeypatch.setattr(module, "side_by_side", lambda *a: pytest.fail("no second thread"))
+    monkeypatch.setattr(Together, "__call__", lambda *a: pytest.fail("there is no second thread"))
     learned(tmp_path, "one")
+
+
+def test_both_run_at_once_on_half_of_the_threads():
+    meet, seen = threading.Barrier(2, timeout=20), []
+
+    def work():
+        meet.wait()
+        seen.append((threading.get_ident(), torch.get_num_threads()))
+
+    Together()(work, work)
+    assert len({thread for thread, _ in seen}) == 2
+    assert [threads for _, threads in seen] == [1, 1]
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("wrong", ["aside", "here"])
+def test_an_error_of_either_is_raised_when_both_have_ended(wrong):
+    ended = []
+
+    def work(name):
+        ended.append(name)
+        if name == wrong:
+            raise ValueError(f"{name} failed")
+
+    with pytest.raises(ValueError, match=f"{wrong} failed"):
+        Together()(lambda: work("aside"), lambda: work("here"))
+    assert sorted(ended) == ["aside", "here"]
+    assert torch.get_num_threads() == 2
 
 
 def test_gradients_arrive_while_the_module_is_frozen_for_others():
