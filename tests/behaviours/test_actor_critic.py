@@ -186,10 +186,13 @@ def test_the_target_moves_by_its_rate():
 def test_the_value_on_the_chain_is_the_optimal_one():
     torch.manual_seed(0)
     model = chain(discount=0.8)
+    # A hasty actor settles for the far coin before it has tried the near one often enough: at three
+    # times this rate and a tenth of the entropy two seeds of eight did, at these none.
+    slow = QUICK | {"actor_learning_rate": 3e-3}
     behaviour = ActorCritic(
-        6, model.action_space, Reinforce, horizon=5, entropy=1e-3, target_rate=0.2, **QUICK
+        6, model.action_space, Reinforce, horizon=5, entropy=1e-2, target_rate=0.2, **slow
     )
-    train(behaviour, model, *everywhere_on_the_chain(), updates=200)
+    train(behaviour, model, *everywhere_on_the_chain(), updates=250)
     places = torch.eye(6)[:5]
     expected = optimal_chain_values(0.8)[:5]
     # From the left end, going right earns 0.8^4 = 0.41 and staying there 0.1 / 0.2 = 0.5.
