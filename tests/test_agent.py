@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from worldmodels import precision
-from worldmodels.agent import Agent, ByGuidedPlanner, ByPlanner, rounded_score
+from worldmodels.agent import Agent, ByGuidedPlanner, ByPlanner, explored, rounded_score
 from worldmodels.behaviours import ActorCritic
 from worldmodels.dynamics import Dynamics, EnsembleRSSM, GaussianRSSM
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ConvEncoder
-from worldmodels.objectives import Minimum
+from worldmodels.objectives import ActionCost, FeatureObjective, Minimum
 from worldmodels.planning import CEM
 from worldmodels.planning.mpc import MPC
 from worldmodels.rollout import PlanScore
@@ -97,23 +97,123 @@ def test_the_same_state_and_frames_give_the_same_action(explore):
     assert torch.equal(after.latent.stoch, after_again.latent.stoch)
 
 
-@pytest.mark.parametrize("native", [False, True])
-def test_plans_are_scored_in_bfloat16_where_there_is_much_to_multiply(native, monkeypatch):
-    monkeypatch.setattr(precision, "has_bfloat16_units", lambda: native)
-    model = agent_with(RSSM).world_model
-    rows = -(-precision.LEAST_WORK // model.dynamics.feature_dim**2)
+def test_noise_differs_from_step_to_step_and_from_seed_to_seed():
+    agent = agent_with(RSSM)
+    state = agent.initial(1, seed=3)
+    others = [state._replace(step=1), state._replace(seed=4)]
+    stochs = [agent.act(frames(1), flags(1), s)[1].latent.stoch for s in (state, *others)]
+    assert not torch.equal(stochs[0], stochs[1])
+    assert not torch.equal(stochs[0], stochs[2])
+    assert not torch.equal(stochs[1], stochs[2])
 
-    def rounds(batch, plans, rollouts=1):
-        def score(actions):
-            return torch.full(actions.shape[:2], float(torch.is_autocast_enabled("cpu")))
 
-        ask = rounded_score(model, PlanScore(score, rollouts))
-        return bool(ask(torch.zeros(batch, plans, 3, 1)).all())
+def test_acting_leaves_the_global_generator_as_it_was():
+    agent = agent_with(RSSM)
+    state = agent.initial(1, seed=0)
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    agent.act(frames(1), flags(1), state, explore=True)
+    assert torch.equal(torch.rand(3), expected)
 
-    assert not rounds(1, rows - 1)
-    assert rounds(1, rows) == native
-    assert rounds(2, rows // 2 + 1) == native
-    assert rounds(1, rows // 3 + 1, rollouts=3) == native
+
+@pytest.mark.parametrize("explore", [False, True])
+def test_the_filter_uses_the_action_that_was_taken(explore):
+    agent = agent_with(Walk)
+    state = agent.initial(2, seed=0)
+    expected = torch.zeros(2, 1)
+    for t in range(4):
+        action, state = agent.act(frames(2, t), flags(t == 0, t == 0), state, explore)
+        torch.testing.assert_close(state.latent.x, expected)
+        assert torch.equal(state.action, action)
+        expected = expected + action
+    assert state.step == 4
+    assert (expected != 0).all()
+
+
+def test_a_reset_forgets_latent_action_and_plan_of_that_row_only():
+    agent = agent_with(Walk, replan_every=3)
+    state = agent.initial(2, seed=0)
+    _, state = agent.act(frames(2), flags(1, 1), state)
+    taken = state.action
+    plan = state.plan.actions.clone()
+    action, state = agent.act(frames(2), flags(1, 0), state)
+    torch.testing.assert_close(state.latent.x, torch.stack([torch.zeros(1), taken[1]]))
+    # Row 0 has a new plan with two steps left, row 1 goes on with the old one.
+    assert state.plan.remaining.tolist() == [2, 1]
+    assert torch.equal(action[1], plan[1, 0])
+    assert not torch.equal(action[0], plan[0, 0])
+
+
+def test_after_a_reset_nothing_of_the_episode_before_is_left():
+    agent = agent_with(Walk)
+    fresh = agent.initial(1, seed=0)._replace(step=2)
+    used = agent.initial(1, seed=0)
+    for t in range(2):
+        _, used = agent.act(frames(1, t), flags(t == 0), used)
+    action, state = agent.act(frames(1, 9), flags(1), used)
+    expected, single = agent.act(frames(1, 9), flags(1), fresh)
+    assert torch.equal(action, expected)
+    assert_rows_equal(state, 0, single)
+
+
+def test_a_batch_of_two_equals_two_singles():
+    agent = agent_with(Walk, replan_every=2)
+    resets = [flags(1, 1), flags(0, 0), flags(0, 1), flags(0, 0), flags(1, 0)]
+    both = agent.initial(2, seed=0)
+    singles = [agent.initial(1, seed=0) for _ in range(2)]
+    for t, reset in enumerate(resets):
+        obs = frames(2, t)
+        action, both = agent.act(obs, reset, both)
+        for row in range(2):
+            part = slice(row, row + 1)
+            alone, singles[row] = agent.act(obs[part], reset[part], singles[row])
+            torch.testing.assert_close(action[row], alone[0])
+            assert_rows_equal(both, row, singles[row])
+
+
+def test_continuous_noise_has_its_width_and_stays_inside_the_bounds():
+    torch.manual_seed(0)
+    noisy = explored(torch.full((20_000, 1), 0.2), ActionSpace(1, False), 0.1)
+    assert abs(noisy.mean() - 0.2) < 0.005
+    assert abs(noisy.std() - 0.1) < 0.005
+    wild = explored(torch.full((1000, 2), 0.9), ActionSpace(2, False), 5.0)
+    assert (wild.min(), wild.max()) == (-1, 1)
+
+
+def test_noise_replaces_its_share_of_discrete_choices():
+    torch.manual_seed(0)
+    action = torch.zeros(20_000, 4)
+    action[:, 2] = 1
+    noisy = explored(action, ActionSpace(4, True), 0.4)
+    assert torch.equal(noisy.sum(-1), torch.ones(20_000))
+    assert set(noisy.unique().tolist()) == {0.0, 1.0}
+    # A random choice hits the old one in a quarter of the cases: 0.6 + 0.4 / 4, and 0.1 each.
+    share = noisy.mean(0)
+    torch.testing.assert_close(share, torch.tensor([0.1, 0.1, 0.7, 0.1]), atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("space", [ActionSpace(2, False), ActionSpace(3, True)])
+def test_no_noise_changes_nothing(space):
+    action = torch.nn.functional.one_hot(torch.tensor([1, 0]), space.dim).float()
+    assert torch.equal(explored(action, space, 0.0), action)
+
+
+def test_negative_noise_is_refused():
+    with pytest.raises(ValueError, match=r"noise=-0\.1: exploration noise is 0 or more"):
+        agent_with(Walk, noise=-0.1)
+
+
+def test_the_same_model_pursues_whatever_objective_is_chosen_when_planning():
+    place = FeatureObjective(lambda feature: feature[..., 0])
+    agent = agent_with(Walk)
+    agent.controller = MPC(CEM(SPACE, horizon=3, candidates=200, iterations=6, elites=20))
+    went = []
+    for objective in (place, -place, ActionCost()):
+        agent.acting = ByPlanner(objective)
+        action, _ = agent.act(frames(1), flags(True), agent.initial(1, seed=0))
+        went.append(action.item())
+    assert went == pytest.approx([1.0, -1.0, 0.0], abs=0.1)
 
 
 def test_the_planner_scores_by_the_chosen_aggregation():
@@ -143,3 +243,22 @@ def test_the_memory_cap_counts_every_particle(acting, monkeypatch):
     _, after = agent.act(frames(2), torch.ones(2, dtype=torch.bool), agent.initial(2, 0))
     assert max(shape[0] * shape[1] * 3 for shape in asked) == 12
     assert after.plan.evaluations.tolist() == [sum(shape[1] for shape in asked)] * 2
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_plans_are_scored_in_bfloat16_where_there_is_much_to_multiply(native, monkeypatch):
+    monkeypatch.setattr(precision, "has_bfloat16_units", lambda: native)
+    model = agent_with(RSSM).world_model
+    rows = -(-precision.LEAST_WORK // model.dynamics.feature_dim**2)
+
+    def rounds(batch, plans, rollouts=1):
+        def score(actions):
+            return torch.full(actions.shape[:2], float(torch.is_autocast_enabled("cpu")))
+
+        ask = rounded_score(model, PlanScore(score, rollouts))
+        return bool(ask(torch.zeros(batch, plans, 3, 1)).all())
+
+    assert not rounds(1, rows - 1)
+    assert rounds(1, rows) == native
+    assert rounds(2, rows // 2 + 1) == native
+    assert rounds(1, rows // 3 + 1, rollouts=3) == native
