@@ -227,10 +227,12 @@ class WorldModel(nn.Module):
         """Reads each step as it is predicted: nothing of the dream is kept or copied."""
         feature = self.feature(start)
         total, reached = torch.zeros_like(feature[:, 0]), torch.ones_like(feature[:, 0])
-        for state in self.dynamics.unroll(start, plans):
+        for step, state in enumerate(self.dynamics.unroll(start, plans), 1):
             feature = self.feature(state)
             total = total + reached * self.reward(feature)
-            reached = reached * self._discounts(feature)
+            # Without a value nothing comes after the last step.
+            if step < plans.shape[1] or value is not None:
+                reached = reached * self._discounts(feature)
         return total if value is None else total + reached * valued(value, feature)
 
     def _judged_return(

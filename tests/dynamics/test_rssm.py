@@ -57,6 +57,21 @@ def test_fast_imagine_equals_the_base_loop(index, monkeypatch):
         torch.testing.assert_close(ours, reference)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("index", [0, 1])
+def test_unroll_in_bfloat16_equals_the_base_loop_but_for_rounding(index, monkeypatch):
+    dynamics = small_rssms()[index]
+    fixed_noise(dynamics, monkeypatch)
+    start, (_, actions, _) = dynamics.initial(B), sequence()
+    exact = list(Dynamics.unroll(dynamics, start, actions))
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = list(dynamics.unroll(start, actions))
+    for ours, reference in zip(rounded, exact, strict=True):
+        assert ours.deter.dtype == ours.stoch.dtype == torch.bfloat16
+        torch.testing.assert_close(ours.deter.float(), reference.deter, rtol=0, atol=0.02)
+        torch.testing.assert_close(ours.stoch.float(), reference.stoch, rtol=0, atol=0.06)
+
+
 @pytest.mark.parametrize("index", [0, 1])
 def test_a_reset_forgets_state_and_action(index, monkeypatch):
     dynamics = small_rssms()[index]

@@ -3,9 +3,11 @@ from torch import nn
 
 from worldmodels.nn.blocks import (
     MLP,
+    LayerNorm,
     NormGRUCell,
     bounded,
     initialise,
+    rounded,
     truncated_normal_init,
     zero_init,
 )
@@ -67,6 +69,24 @@ def test_gru_cell_keeps_its_state_in_float32_under_autocast():
         result = cell(cell.project(x), hidden)
     assert result.dtype == torch.float32
     torch.testing.assert_close(result, expected, rtol=0, atol=0.03)
+
+
+def test_layer_norm_works_in_the_precision_of_its_weights():
+    torch.manual_seed(0)
+    norm, x = LayerNorm(6), torch.randn(4, 6).bfloat16()
+    nn.init.normal_(norm.weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = norm(x)
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, layer_norm(x.float(), norm))
+
+
+def test_rounded_is_what_autocast_makes_of_a_factor():
+    x, identity = torch.tensor([[1 / 3]]), torch.ones(1, 1)
+    assert rounded(x) is x
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(rounded(x), x @ identity)
+        assert rounded(x).dtype == torch.bfloat16
 
 
 def test_bounded_is_tanh_with_and_without_gradients():

@@ -16,10 +16,11 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from worldmodels.dynamics.base import Dynamics, Observed, stack_states, where_state
 from worldmodels.dynamics.latents import CategoricalLatent, GaussianLatent, Latent
-from worldmodels.nn.blocks import MLP, NormGRUCell
+from worldmodels.nn.blocks import MLP, LayerNorm, NormGRUCell, rounded
 from worldmodels.types import State
 
 
@@ -46,12 +47,12 @@ class RSSM(Dynamics):
         self.feature_dim = deter + latent.dim
         self.stoch_in = nn.Linear(latent.dim, hidden)
         self.action_in = nn.Linear(action_dim, hidden, bias=False)
-        self.input_norm = nn.LayerNorm(hidden)
+        self.input_norm = LayerNorm(hidden)
         self.cell = NormGRUCell(hidden, deter)
         self.prior_net = MLP(deter, latent.raw_dim, hidden=hidden, layers=1)
         self.deter_in = nn.Linear(deter, hidden)
         self.embed_in = nn.Linear(embed_dim, hidden, bias=False)
-        self.posterior_norm = nn.LayerNorm(hidden)
+        self.posterior_norm = LayerNorm(hidden)
         self.posterior_out = nn.Linear(hidden, latent.raw_dim)
 
     def initial(self, batch: int) -> RSSMState:
@@ -123,23 +124,32 @@ class RSSM(Dynamics):
             return super().imagine(state, actions)
 
     def unroll(self, state: RSSMState, actions: Float[Tensor, "N H A"]) -> Iterator[RSSMState]:
-        """The base loop with actions projected and noise drawn for all steps at once."""
+        """The base loop with joined products and all its noise drawn at once.
+
+        Under autocast, what products read is rounded once, as the states that are handed out;
+        the memory itself is carried on as it is.
+        """
         count, steps = actions.shape[:2]
-        projected = self.action_in(actions).unbind(1)
         noise = self.latent.noise((steps, count), state.stoch)
-        for t in range(steps):
-            deter = self._advance(state.deter, state.stoch, projected[t])
-            params = self.latent.params(self.prior_net(deter))
-            state = RSSMState(deter, self.latent.sample(params, noise[t]), params)
-            yield state
+        joined = rounded(torch.cat([self.stoch_in.weight, self.action_in.weight], 1))
+        gates = rounded(torch.cat([self.cell.from_input.weight, self.cell.from_hidden.weight], 1))
+        deter, seen, stoch = state.deter, rounded(state.deter), rounded(state.stoch)
+        for action, drawn in zip(rounded(actions).unbind(1), noise, strict=True):
+            moved = F.linear(torch.cat([stoch, action], 1), joined, self.stoch_in.bias)
+            hidden = rounded(F.silu(self.input_norm(moved)))
+            deter = self.cell.move(F.linear(torch.cat([hidden, seen], 1), gates), deter)
+            seen = rounded(deter)
+            params = self.latent.params(self.prior_net(seen))
+            stoch = rounded(self.latent.sample(params, drawn))
+            yield RSSMState(seen, stoch, params)
 
     def _advance(self, deter: Tensor, stoch: Tensor, projected_action: Tensor) -> Tensor:
-        hidden = nn.functional.silu(self.input_norm(self.stoch_in(stoch) + projected_action))
+        hidden = F.silu(self.input_norm(self.stoch_in(stoch) + projected_action))
         return self.cell(self.cell.project(hidden), deter)
 
     def _posterior_params(self, deter: Tensor, projected_embed: Tensor) -> Tensor:
         hidden = self.posterior_norm(self.deter_in(deter) + projected_embed)
-        return self.latent.params(self.posterior_out(nn.functional.silu(hidden)))
+        return self.latent.params(self.posterior_out(F.silu(hidden)))
 
     def _sampled(self, deter: Tensor, params: Tensor) -> RSSMState:
         noise = self.latent.noise(tuple(deter.shape[:-1]), deter)

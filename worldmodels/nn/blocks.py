@@ -49,6 +49,17 @@ def _fan_in(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> int:
     return layer.in_channels // layer.groups * taps
 
 
+class LayerNorm(nn.LayerNorm):
+    """A layer norm in the precision of its weights, also where autocast hands it less.
+
+    On a CPU norm and activation take less time than in bfloat16, casts included.
+    """
+
+    def forward(self, x: Float[Tensor, "*batch X"]) -> Float[Tensor, "*batch X"]:
+        """Zero mean and unit variance over the last axis, then scaled and shifted."""
+        return super().forward(x.to(self.weight.dtype))
+
+
 class MLP(nn.Module):
     """``layers`` times (linear, norm, activation), then a plain linear layer.
 
@@ -65,7 +76,7 @@ class MLP(nn.Module):
         hidden: int = 256,
         layers: int = 2,
         activation: Callable[[], nn.Module] = nn.SiLU,
-        norm: Callable[[int], nn.Module] = nn.LayerNorm,
+        norm: Callable[[int], nn.Module] = LayerNorm,
     ):
         super().__init__()
         widths = [in_dim] + [hidden] * layers
@@ -80,6 +91,12 @@ class MLP(nn.Module):
     def forward(self, x: Float[Tensor, "*batch X"]) -> Float[Tensor, "*batch Y"]:
         """Maps the last axis from ``in_dim`` to ``out_dim``."""
         return self.output(self.hidden(x))
+
+
+def rounded(x: Tensor) -> Tensor:
+    """What autocast, where it is on, makes of ``x`` in a product: for who reads it often."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
 
 
 def bounded(x: Tensor) -> Tensor:
@@ -106,6 +123,7 @@ class NormGRUCell(nn.Module):
         super().__init__()
         self.from_input = nn.Linear(input_dim, 3 * hidden_dim, bias=False)
         self.from_hidden = nn.Linear(hidden_dim, 3 * hidden_dim, bias=False)
+        # Torch's own, in bfloat16 under autocast: gates are too wide for a cache in float32.
         self.norm = nn.LayerNorm(3 * hidden_dim)
         # The two products are one matrix cut in two: both count towards the fan-in.
         for layer in (self.from_input, self.from_hidden):
@@ -119,8 +137,14 @@ class NormGRUCell(nn.Module):
         self, projected: Float[Tensor, "B G"], hidden: Float[Tensor, "B D"]
     ) -> Float[Tensor, "B D"]:
         """One step: the next hidden state from a projected input and the last hidden state."""
-        gates = self.norm(torch.addmm(projected, hidden, self.from_hidden.weight.mT))
+        return self.move(torch.addmm(projected, hidden, self.from_hidden.weight.mT), hidden)
+
+    def move(
+        self, gates: Float[Tensor, "B G"], hidden: Float[Tensor, "B D"]
+    ) -> Float[Tensor, "B D"]:
+        """The next hidden state from both shares of the gates, added up."""
+        gates = self.norm(gates)
         # Under autocast the gates are bfloat16; the state that is carried stays as it came.
-        reset, candidate, update = gates.to(hidden.dtype).chunk(3, -1)
+        reset, candidate, update = (gate.to(hidden.dtype) for gate in gates.chunk(3, -1))
         candidate = bounded(reset.sigmoid() * candidate)
         return torch.lerp(hidden, candidate, torch.sigmoid(update - 1))
