@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from worldmodels.dynamics import ArrivalReward, ExactCartSwing, FittedCartSwing, NeverEnds
+from worldmodels.dynamics import ArrivalReward, ExactCartSwing, FittedCartSwing
 from worldmodels.dynamics.base import select_state
 from worldmodels.dynamics.cart_swing import windows
 from worldmodels.dynamics.check import check_dynamics
@@ -18,6 +18,7 @@ from worldmodels.dynamics.sources import CartState
 from worldmodels.envs.cart_swing import CartSwing, CartSwingState
 from worldmodels.nn.cart_readout import CartReadout
 from worldmodels.nn.decoders import ConvDecoder
+from worldmodels.nn.heads import NeverEnds
 from worldmodels.nn.pixels import HalfRange
 from worldmodels.planning import CEM
 from worldmodels.types import ActionSpace

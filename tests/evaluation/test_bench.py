@@ -8,6 +8,7 @@ import torch
 
 from worldmodels import precision
 from worldmodels.evaluation import bench
+from worldmodels.nn.heads import ContinueHead
 
 STEP = 36 * 200 + 400 * 600 + 200 * 200 + 200 * 60
 HEAD = 230 * 200 + 200 * 200 + 200
@@ -15,11 +16,17 @@ small = partial(bench.decision, candidates=4, elites=2, iterations=1)
 
 
 def test_products_are_counted_as_by_hand():
-    # The idle plan and 4 candidates, then the mean and the best of them; what comes after the
-    # last of 12 steps is not asked for.
-    flop = 2 * (5 + 2) * (12 * (STEP + HEAD) + 11 * HEAD)
+    # The idle plan and 4 candidates, then the mean and the best of them.
+    flop = 2 * (5 + 2) * 12 * (STEP + HEAD)
     counted = bench.model_gflop(small(bench.reference_model()))
     assert counted == pytest.approx(flop / 1e9, rel=1e-6)
+
+
+def test_no_end_is_predicted_after_the_last_step():
+    model = bench.reference_model()
+    without = bench.model_gflop(small(model))
+    model.continues = ContinueHead(230, hidden=200)
+    assert bench.model_gflop(small(model)) - without == pytest.approx(14e-9 * 11 * HEAD, rel=1e-6)
 
 
 @pytest.mark.parametrize(("native", "peak"), [(True, 700.0), (False, 200.0)])

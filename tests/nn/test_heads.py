@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from worldmodels.nn.heads import ContinueHead, GaussianRewardHead, TwoHotHead
+from worldmodels.nn.heads import ContinueHead, GaussianRewardHead, NeverEnds, TwoHotHead
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,7 @@ from worldmodels.nn.heads import ContinueHead, GaussianRewardHead, TwoHotHead
         (GaussianRewardHead(5, hidden=8), 0.0),
         (TwoHotHead(5, hidden=8), 0.0),
         (ContinueHead(5, hidden=8), 0.5),
+        (NeverEnds(5), 1.0),
     ],
 )
 def test_untrained_heads_answer_without_bias(head, expected):

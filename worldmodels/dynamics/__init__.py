@@ -9,12 +9,7 @@ from worldmodels.dynamics.ensemble import (
 from worldmodels.dynamics.frame_stack import FrameStack
 from worldmodels.dynamics.members import KeepMember, Propagation, RedrawMember
 from worldmodels.dynamics.rssm import RSSM, CategoricalRSSM, GaussianRSSM, RSSMState
-from worldmodels.dynamics.sources import (
-    ArrivalReward,
-    ExactCartSwing,
-    FittedCartSwing,
-    NeverEnds,
-)
+from worldmodels.dynamics.sources import ArrivalReward, ExactCartSwing, FittedCartSwing
 
 __all__ = [
     "RSSM",
@@ -29,7 +24,6 @@ __all__ = [
     "FrameStack",
     "GaussianRSSM",
     "KeepMember",
-    "NeverEnds",
     "Observed",
     "Propagation",
     "RSSMState",

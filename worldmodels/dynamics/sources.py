@@ -133,20 +133,3 @@ class ArrivalReward(Head):
     ) -> Float[Tensor, "*batch"]:
         """Half the squared error."""
         return 0.5 * (self(feature) - target).square()
-
-
-class NeverEnds(Head):
-    """The probability to continue in a world without terminal states: 1."""
-
-    def __init__(self, feature_dim: int):
-        super().__init__()
-
-    def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
-        """One."""
-        return torch.ones_like(feature[..., 0])
-
-    def loss(
-        self, feature: Float[Tensor, "*batch F"], target: Float[Tensor, "*batch"]
-    ) -> Float[Tensor, "*batch"]:
-        """Nothing to learn."""
-        return torch.zeros_like(feature[..., 0])

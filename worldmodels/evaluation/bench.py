@@ -18,7 +18,7 @@ from worldmodels.agent import rounded_score
 from worldmodels.dynamics.rssm import GaussianRSSM
 from worldmodels.evaluation.statistics import bootstrap_interval
 from worldmodels.memory import peak_growth
-from worldmodels.nn.heads import ContinueHead, GaussianRewardHead
+from worldmodels.nn.heads import GaussianRewardHead, NeverEnds
 from worldmodels.planning import CEM
 from worldmodels.planning.base import Plan
 from worldmodels.precision import has_bfloat16_units
@@ -80,14 +80,17 @@ class PlanBench(NamedTuple):
 
 
 def reference_model() -> WorldModel:
-    """Belief 200, stochastic 30, hidden 200 throughout, action 6, some random reward."""
+    """Belief 200, stochastic 30, hidden 200 throughout, action 6, some random reward.
+
+    As the model that others were measured with (PlaNet's), it does not predict ends.
+    """
     torch.manual_seed(0)
     model = WorldModel(
         (3, 64, 64),
         SPACE,
         dynamics=partial(GaussianRSSM, stoch=30, deter=200, hidden=200),
         reward=partial(GaussianRewardHead, hidden=200),
-        continues=partial(ContinueHead, hidden=200),
+        continues=NeverEnds,
     ).eval()
     # An untrained head answers 0, and then every plan is as good as any other.
     nn.init.normal_(model.reward.get_submodule("net.output").get_parameter("weight"), std=0.1)

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -110,3 +111,23 @@ class ContinueHead(Head):
     ) -> Float[Tensor, "*batch"]:
         """Cross-entropy; a target may lie between 0 and 1."""
         return -self.distribution(feature).log_prob(target)
+
+
+class NeverEnds(Head):
+    """In place of a continue head where no state is terminal: always 1.
+
+    Such worlds only run out of time, and a plan is cheaper without a head to ask.
+    """
+
+    def __init__(self, feature_dim: int):
+        super().__init__()
+
+    def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
+        """One."""
+        return torch.ones_like(feature[..., 0])
+
+    def loss(
+        self, feature: Float[Tensor, "*batch F"], target: Float[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch"]:
+        """Nothing to learn."""
+        return torch.zeros_like(feature[..., 0])

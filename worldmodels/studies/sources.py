@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldmodels.agent import Agent
-from worldmodels.dynamics import ArrivalReward, ExactCartSwing, FittedCartSwing, NeverEnds
+from worldmodels.dynamics import ArrivalReward, ExactCartSwing, FittedCartSwing
 from worldmodels.dynamics.base import Dynamics
 from worldmodels.dynamics.cart_swing import CartEquations, CartParameters
 from worldmodels.dynamics.fitting import fit_positions
@@ -24,6 +24,7 @@ from worldmodels.envs.make import make_env
 from worldmodels.evaluation import evaluate_returns
 from worldmodels.nn.cart_readout import CartReadout
 from worldmodels.nn.decoders import ConvDecoder
+from worldmodels.nn.heads import NeverEnds
 from worldmodels.nn.pixels import HalfRange
 from worldmodels.planning import CEM, MPC
 from worldmodels.replay.episode import Episode
