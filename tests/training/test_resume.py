@@ -23,7 +23,7 @@ OPTIONS = [
     "--batches.batch_size=4", "--batches.batch_length=6",
     "--collect.prefill=40", "--collect.updates_per_step=0.5", "--collect.episodes=2",
     "--evaluate.episodes=2", "--evaluate.every=2",
-    "--updates=60", "--round_updates=12", "--metrics.every=5",
+    "--updates=60", "--round_updates=12", "--metrics.every=5", "--train.cooldown=0.5",
 ]  # fmt: skip
 
 

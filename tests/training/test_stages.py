@@ -3,6 +3,7 @@
 import itertools
 
 import lightning as L
+import pytest
 import torch
 
 from worldmodels.training.fit import fit
@@ -97,3 +98,29 @@ def test_mixed_precision_computes_in_bfloat16_and_stays_finite(tmp_path):
     for name, parameter in agent.world_model.named_parameters():
         assert parameter.dtype == torch.float32
         assert torch.isfinite(parameter).all(), name
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+def test_learning_rates_fall_to_zero_over_the_last_share_of_updates(tmp_path, batches):
+    rates = []
+
+    class Rates(L.Callback):
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            (optimizer,) = trainer.optimizers
+            rates.append([group["lr"] for group in optimizer.param_groups])
+
+    options = [
+        "--updates=8", "--round_updates=2", "--train.cooldown=0.5", "--train.learning_rate=1e-3",
+        f"--trainer.accumulate_grad_batches={batches}",
+        "--behaviour=ActorCritic", "--behaviour.hidden=8", "--behaviour.actor_learning_rate=2e-3",
+        "--behaviour.critic_learning_rate=4e-3",
+    ]  # fmt: skip
+    fit([*OPTIONS, f"--out={tmp_path}", "--name=run", *options], [Rates()])
+    left = [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
+    expected = torch.tensor(left)[:, None] * torch.tensor([1e-3, 2e-3, 4e-3])
+    torch.testing.assert_close(torch.tensor(rates)[batches - 1 :: batches], expected)
+
+
+def test_a_cooldown_is_a_share(tmp_path):
+    with pytest.raises(ValueError, match="choose a share, 0 to 1"):
+        fit([*OPTIONS, f"--out={tmp_path}", "--name=run", "--train.cooldown=1.5"])

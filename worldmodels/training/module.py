@@ -49,6 +49,8 @@ class WorldModelModule(L.LightningModule):
         agent: whose world model and behaviour learn; the callbacks let it act.
         learning_rate: of the world model (a behaviour brings its own).
         weight_decay: of AdamW, for every part.
+        cooldown: over this share of a run's updates, its last ones, all learning rates fall
+            linearly to zero: what the last batches would leave in the weights is averaged out.
         autoencoder_updates: two-stage training: for this many updates the encoder learns as an
             autoencoder, then it is frozen and the dynamics learn over its embeddings. With 0 all
             parts learn jointly.
@@ -64,12 +66,15 @@ class WorldModelModule(L.LightningModule):
         agent: Agent,
         learning_rate: float = 6e-4,
         weight_decay: float = 0.0,
+        cooldown: float = 0.0,
         autoencoder_updates: int = 0,
         together: bool = True,
     ):
         super().__init__()
         if learning_rate <= 0:
             raise ValueError(f"learning_rate={learning_rate}: choose a number above 0")
+        if not 0 <= cooldown <= 1:
+            raise ValueError(f"cooldown={cooldown}: choose a share, 0 to 1")
         self.agent = agent
         if not self.model_learns and (agent.behaviour is None or autoencoder_updates):
             raise ValueError(
@@ -77,6 +82,7 @@ class WorldModelModule(L.LightningModule):
                 "so that something else learns"
             )
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.cooldown = cooldown
         self.autoencoder_updates = autoencoder_updates
         self.autoencoder = Autoencoder(agent.world_model) if autoencoder_updates else None
         self.together = Together() if together else None
@@ -175,12 +181,28 @@ class WorldModelModule(L.LightningModule):
         for group in self._groups() if gradient_clip_val else ():
             nn.utils.clip_grad_norm_(group.parameters, gradient_clip_val)  # type: ignore[arg-type]
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self) -> Any:
         """AdamW in its fused form, with a group for every part."""
         groups = [
             {"params": group.parameters, "lr": group.learning_rate} for group in self._groups()
         ]
-        return torch.optim.AdamW(groups, weight_decay=self.weight_decay, fused=True)
+        optimizer = torch.optim.AdamW(groups, weight_decay=self.weight_decay, fused=True)
+        if not self.cooldown:
+            return optimizer
+        # Not the method itself: a schedule's checkpoint leaves out functions alone.
+        rate = lambda update: self._rate(update)  # noqa: E731
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def _rate(self, update: int) -> float:
+        """The share of its learning rate that every part has left."""
+        trainer = self.trainer
+        batches = (trainer.max_epochs or 0) * int(trainer.limit_train_batches or 0)
+        updates = batches / trainer.accumulate_grad_batches
+        return min(1.0, (updates - update) / (self.cooldown * updates))
 
     def _groups(self) -> list[ParameterGroup]:
         parts = [
