@@ -121,7 +121,8 @@ def load(run: Path | str, device: torch.device | str = "cpu", **overrides: Any) 
         run: a run folder, or its ``model/`` folder.
         device: where to put it.
         **overrides: options of ``build_agent`` to change, as class path, class or mapping
-            (``planner="worldmodels.planning.MPPI"``).
+            (``planner="worldmodels.planning.MPPI"``). A mapping, or the name of the run's own
+            class, leaves the other options as the run has them.
 
     Raises:
         FileNotFoundError: when there is no model.
