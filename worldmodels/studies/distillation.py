@@ -66,7 +66,7 @@ class DistillationStudy(Study):
         }
     )
     steps: int = 20_000
-    updates: int = 3000
+    updates: int = 5000
     value_updates: int = 700
     student_updates: int = 2000
     lessons: int = 40

@@ -63,7 +63,7 @@ class TerminalValue(Study):
         }
     )
     steps: int = 20_000
-    updates: int = 3000
+    updates: int = 5000
     value_updates: int = 700
     policy_updates: int = 1000
     lessons: int = 20
