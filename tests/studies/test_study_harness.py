@@ -138,11 +138,15 @@ def test_the_figure_draws_every_seed_and_the_mean_of_each_arm():
 
 def test_the_verb_runs_lists_and_explains(tmp_path, capsys, monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    main(["stub_study:Stub", "--seeds", "2", "--out", str(tmp_path)])
+    options = ["--seeds", "2", "--out", str(tmp_path)]
+    main(["stub_study:Stub", *options])
     told = capsys.readouterr().out
     assert "rule: The fixed arm's score is at least 12" in told
     assert "FAILS: fixed: score 10.5" in told
     assert (tmp_path / "Stub" / "result.json").exists()
+    main(["stub_study:Stub", *options, "--first_seed", "5", "--fresh"])
+    seeds = json.loads((tmp_path / "Stub" / "result.json").read_text())["seeds"]
+    assert [record["seed"] for record in seeds] == [5, 6]
     main(["--list"])
     assert "elites" in capsys.readouterr().out
     with pytest.raises(ValueError, match="did you mean elites"):

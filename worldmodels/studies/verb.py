@@ -38,6 +38,7 @@ def _parser() -> OptionParser:
     add("--list", action="store_true", help="tell the studies and their claims")
     add("--smoke", action="store_true", help="one seed in small sizes: minutes, and no verdict")
     add("--seeds", type=int | None, default=None, help=f"default: {FULL_SEEDS}, of a smoke run 1")
+    add("--first_seed", type=int, default=0, help="after a change that known seeds suggested: new")
     add("--jobs", type=int, default=1, help="seeds measured at the same time")
     add("--fresh", action="store_true", help="forget what an earlier call measured")
     add("--publish", action="store_true", help="copy full results to docs/ and write its page")
@@ -56,7 +57,8 @@ def _run(name: str, options: Any) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     study = cls.smoke() if options.smoke else cls()
     print(f"{short}: {study.claim}\nrule: {study.rule}", flush=True)
-    _tell(run_study(short, study, folder, range(seeds), options.jobs), folder)
+    chosen = range(options.first_seed, options.first_seed + seeds)
+    _tell(run_study(short, study, folder, chosen, options.jobs), folder)
 
 
 def _tell(result: Mapping[str, Any], folder: Path) -> None:
