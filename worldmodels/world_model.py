@@ -199,7 +199,8 @@ class WorldModel(nn.Module):
     ) -> Float[Tensor, "B N"]:
         """Predicted return of N candidate plans from each of B states.
 
-        Rewards are weighted by the discounts up to their step.
+        Rewards are weighted by the discounts up to their step. The candidates of a state meet the
+        same noise, or the luckiest would win instead of the best.
 
         Args:
             state: where the plans start, rows B.
@@ -210,24 +211,26 @@ class WorldModel(nn.Module):
 
         Raises:
             ValueError: when value or objective does not fit or is not finite.
+
+        Reference: Ng and Jordan, 2000 (PEGASUS).
         """
         particles, candidates = self.dynamics.particles, actions.shape[1]
         start = self.dynamics.spread(state, candidates)
         plans = repeat(actions, "B N H A -> (B N P) H A", P=particles)
         if objective is None:
-            total = self._learned_return(start, plans, value)
+            total = self._learned_return(start, plans, candidates, value)
         else:
-            total = self._judged_return(start, plans, value, objective)
+            total = self._judged_return(start, plans, candidates, value, objective)
         returns = rearrange(total, "(B N P) -> B N P", N=candidates, P=particles)
         return returns.mean(-1) if aggregation is None else aggregation(returns)
 
     def _learned_return(
-        self, start: State, plans: Float[Tensor, "N H A"], value: Value | None
+        self, start: State, plans: Float[Tensor, "N H A"], candidates: int, value: Value | None
     ) -> Float[Tensor, " N"]:
         """Reads each step as it is predicted: nothing of the dream is kept or copied."""
         feature = self.feature(start)
         total, reached = torch.zeros_like(feature[:, 0]), torch.ones_like(feature[:, 0])
-        for step, state in enumerate(self.dynamics.unroll(start, plans), 1):
+        for step, state in enumerate(self.dynamics.unroll(start, plans, candidates), 1):
             feature = self.feature(state)
             total = total + reached * self.reward(feature)
             # Without a value nothing comes after the last step.
@@ -239,11 +242,12 @@ class WorldModel(nn.Module):
         self,
         start: State,
         plans: Float[Tensor, "N H A"],
+        candidates: int,
         value: Value | None,
         objective: Judge,
     ) -> Float[Tensor, " N"]:
         """Shows the objective the whole dream."""
-        followed = Followed(self.dynamics.imagine(start, plans), plans)
+        followed = Followed(self.dynamics.imagine(start, plans, candidates), plans)
         dream = self._imagined(start, followed, objective)
         reached = torch.cumprod(dream.discount, -1)
         total = dream.reward[:, 0] + (reached[:, :-1] * dream.reward[:, 1:]).sum(-1)

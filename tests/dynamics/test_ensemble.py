@@ -277,6 +277,35 @@ def test_the_same_seed_gives_the_same_scores():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("propagation", [KeepMember(), RedrawMember()])
+def test_plans_of_a_start_share_members_and_noise_particle_by_particle(propagation):
+    dynamics = ensemble(members=3, particles=6)
+    dynamics.propagation = propagation
+    starts = dynamics.spread(dynamics.initial(2), 4)
+    states = dynamics.imagine(starts, torch.ones(2 * 4 * 6, 5, A), plans=4)
+    member, stoch = (field.unflatten(0, (2, 4, 6)) for field in (states.member, states.stoch))
+    assert torch.equal(member, member[:, :1].expand_as(member))
+    torch.testing.assert_close(stoch, stoch[:, :1].expand_as(stoch))
+    assert len(stoch[:, 0].flatten(0, 1).flatten(1).unique(dim=0)) == 2 * 6
+    kept = isinstance(propagation, KeepMember)
+    assert bool((member == member[..., :1]).all()) == kept
+    assert torch.equal(member[0], member[1]) == kept
+
+
+@torch.no_grad()
+def test_equal_plans_score_alike_and_others_differ():
+    model = small_model()
+    model.dynamics.propagation = RedrawMember()
+    plans = torch.randn(1, 3, 4, A)
+    plans[:, 2] = plans[:, 0]
+    scores = model.score(model.dynamics.initial(1), plans)[0]
+    torch.testing.assert_close(scores[0], scores[2])
+    assert scores[0] != scores[1]
+    judged = model.score(model.dynamics.initial(1), plans, objective=Disagreement())[0]
+    torch.testing.assert_close(judged[0], judged[2])
+
+
+@torch.no_grad()
 def test_disagreement_scores_each_state_with_the_action_taken_in_it(monkeypatch):
     model = small_model()
     without_noise(model.dynamics, monkeypatch)

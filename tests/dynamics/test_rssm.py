@@ -59,6 +59,21 @@ def test_fast_imagine_equals_the_base_loop(index, monkeypatch):
 
 @torch.no_grad()
 @pytest.mark.parametrize("index", [0, 1])
+def test_plans_of_a_start_meet_the_same_noise_and_starts_meet_their_own(index):
+    dynamics = small_rssms()[index]
+    starts, steps = dynamics.spread(dynamics.initial(2), 3), 4
+    actions = torch.ones(6, steps, A)
+    stoch = dynamics.imagine(starts, actions, plans=3).stoch.unflatten(0, (2, 3))
+    torch.testing.assert_close(stoch, stoch[:, :1].expand_as(stoch))
+    assert not torch.allclose(stoch[0], stoch[1])
+    assert not torch.allclose(stoch[:, :, 0], stoch[:, :, 1])
+    # Without plans every row has its own.
+    alone = dynamics.imagine(starts, actions).stoch
+    assert len(alone.flatten(1).unique(dim=0)) == 6
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("index", [0, 1])
 def test_unroll_in_bfloat16_equals_the_base_loop_but_for_rounding(index, monkeypatch):
     dynamics = small_rssms()[index]
     fixed_noise(dynamics, monkeypatch)

@@ -102,6 +102,23 @@ def test_chunked_equals_unchunked_and_respects_the_cap(make, capped, space, spy,
         assert torch.equal(one, other)
 
 
+def test_chunks_meet_the_same_noise(make, capped, spy, rng):
+    space = ActionSpace(2, discrete=False)
+
+    def lucky(plans):
+        noise = torch.randn(plans.shape[2:])
+        return (plans * noise).sum((-1, -2))
+
+    found = []
+    for planner in (make(space, 3), capped(space, 3, 7)):
+        torch.manual_seed(4)
+        found.append((planner.plan(lucky, planner.initial(2), rng(0)), torch.rand(1)))
+    for one, other in zip(fields(found[0][0]), fields(found[1][0])):
+        assert torch.equal(one, other)
+    # What is drawn afterwards is the same, too.
+    assert found[0][1] == found[1][1]
+
+
 def test_a_batch_of_two_equals_two_single_calls(make, space, rng):
     planner = make(space, 3)
     init = torch.rand(2, 3, space.dim, generator=rng(1)).softmax(-1)

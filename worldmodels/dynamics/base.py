@@ -133,12 +133,28 @@ class Dynamics(nn.Module, ABC):
             posteriors.append(state)
         return Observed(stack_states(posteriors, 1), stack_states(priors, 1))
 
-    def unroll(self, state: State, actions: Float[Tensor, "N H A"]) -> Iterator[State]:
-        """Predicts H steps under given actions, one after the other; each state has rows N."""
+    def unroll(
+        self, state: State, actions: Float[Tensor, "N H A"], plans: int = 1
+    ) -> Iterator[State]:
+        """Predicts H steps under given actions, one after the other; each state has rows N.
+
+        Args:
+            state: rows N, laid out as by ``spread`` where there are several plans.
+            actions: one plan per row.
+            plans: plans per start. They meet the same noise (common random numbers), so that the
+                better plan wins and not the luckier one. This plain loop leaves noise to
+                ``prior``; dynamics that draw any override it.
+        """
         for action in actions.unbind(1):
             state = self.prior(state, action)
             yield state
 
-    def imagine(self, state: State, actions: Float[Tensor, "N H A"]) -> State:
+    def imagine(self, state: State, actions: Float[Tensor, "N H A"], plans: int = 1) -> State:
         """All states of ``unroll``; their leading axes are N H."""
-        return stack_states(list(self.unroll(state, actions)), 1)
+        return stack_states(list(self.unroll(state, actions, plans)), 1)
+
+    def shared(self, draws: Tensor, plans: int) -> Tensor:
+        """Draws that ``plans`` of each start share: ``... (B P) S -> ... (B N P) S``."""
+        if plans == 1:
+            return draws
+        return repeat(draws, "... (B P) S -> ... (B N P) S", N=plans, P=self.particles)

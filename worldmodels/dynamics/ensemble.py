@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from einops import repeat
+from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
@@ -112,10 +112,8 @@ class Ensemble(RSSM):
     def prior(self, state: EnsembleState, action: Float[Tensor, "B A"]) -> EnsembleState:
         """One step by the member that is next."""
         member = self.propagation.next_member(state.member, self.members)
-        groups = group_rows(member, self.members)
-        inputs = (groups.split(values) for values in (state.deter, state.stoch, action))
-        deter, params = (groups.join(values) for values in self._each(*inputs))
-        return EnsembleState(*self._sampled(deter, params), member)
+        noise = self.latent.noise(tuple(member.shape), state.stoch)
+        return self._predicted(state, action, member, noise)
 
     def posterior(self, prior: EnsembleState, embed: Float[Tensor, "B E"]) -> EnsembleState:
         """The same memory with a latent that has seen the frame."""
@@ -159,10 +157,34 @@ class Ensemble(RSSM):
             return Dynamics.observe(self, embed.float(), action, is_first, state)
 
     def unroll(
-        self, state: EnsembleState, actions: Float[Tensor, "N H A"]
+        self, state: EnsembleState, actions: Float[Tensor, "N H A"], plans: int = 1
     ) -> Iterator[EnsembleState]:
-        """The base loop: members take turns."""
-        return Dynamics.unroll(self, state, actions)
+        """The base loop, with members and noise drawn for one plan of each start."""
+        for action in actions.unbind(1):
+            # Plans of a start have their members alike: those of its first plan stand for all.
+            members = self.propagation.next_member(self._first(state.member, plans), self.members)
+            noise = self.latent.noise(tuple(members.shape), state.stoch)
+            member = self.shared(members[:, None], plans)[:, 0]
+            state = self._predicted(state, action, member, self.shared(noise, plans))
+            yield state
+
+    def _first(self, member: Int[Tensor, " N"], plans: int) -> Int[Tensor, " B"]:
+        if plans == 1:
+            return member
+        rows = rearrange(member, "(B N P) -> N (B P)", N=plans, P=self.particles)
+        return rows[0]
+
+    def _predicted(
+        self,
+        state: EnsembleState,
+        action: Float[Tensor, "B A"],
+        member: Int[Tensor, " B"],
+        noise: Tensor,
+    ) -> EnsembleState:
+        groups = group_rows(member, self.members)
+        inputs = (groups.split(values) for values in (state.deter, state.stoch, action))
+        deter, params = (groups.join(values) for values in self._each(*inputs))
+        return EnsembleState(deter, self.latent.sample(params, noise), params, member)
 
     def _in_turn(self, count: int) -> Tensor:
         return torch.arange(count, device=self.stoch_in.weight.device) % self.members

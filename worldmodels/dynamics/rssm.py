@@ -118,19 +118,21 @@ class RSSM(Dynamics):
             prior_params = self.latent.params(self.prior_net(posterior.deter))
             return Observed(posterior, self._sampled(posterior.deter, prior_params))
 
-    def imagine(self, state: State, actions: Float[Tensor, "N H A"]) -> State:
+    def imagine(self, state: State, actions: Float[Tensor, "N H A"], plans: int = 1) -> State:
         """The base loop in float32."""
         with torch.autocast(actions.device.type, enabled=False):
-            return super().imagine(state, actions)
+            return super().imagine(state, actions, plans)
 
-    def unroll(self, state: RSSMState, actions: Float[Tensor, "N H A"]) -> Iterator[RSSMState]:
+    def unroll(
+        self, state: RSSMState, actions: Float[Tensor, "N H A"], plans: int = 1
+    ) -> Iterator[RSSMState]:
         """The base loop with joined products and all its noise drawn at once.
 
         Under autocast, what products read is rounded once, as the states that are handed out;
         the memory itself is carried on as it is.
         """
         count, steps = actions.shape[:2]
-        noise = self.latent.noise((steps, count), state.stoch)
+        noise = self.shared(self.latent.noise((steps, count // plans), state.stoch), plans)
         joined = rounded(torch.cat([self.stoch_in.weight, self.action_in.weight], 1))
         gates = rounded(torch.cat([self.cell.from_input.weight, self.cell.from_hidden.weight], 1))
         deter, seen, stoch = state.deter, rounded(state.deter), rounded(state.stoch)

@@ -144,14 +144,15 @@ def planned_returns(
         samples: of each plan's imagined future, from the same noise for both ways to search.
     """
     model = reference_model()
-    state = model.dynamics.initial(1)
+    # Rows of their own: the plans of one row would all meet the same noise.
+    states = model.dynamics.initial(samples)
     found = []
     for seed in range(plans):
         search = decision(model, candidates=256, elites=25, iterations=4, seed=seed, exact=exact)
-        futures = repeat(search().actions, "B H A -> B N H A", N=samples)
+        futures = repeat(search().actions, "1 H A -> N 1 H A", N=samples)
         torch.manual_seed(seed)
         with torch.no_grad():
-            found.append(float(model.score(state, futures).mean()))
+            found.append(float(model.score(states, futures).mean()))
     return np.array(found)
 
 

@@ -1,10 +1,15 @@
 """Scoring candidates in chunks, counted and checked."""
 
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from worldmodels.types import ScoreFn
+
+Result = TypeVar("Result")
 
 
 class Scorer:
@@ -32,8 +37,9 @@ class Scorer:
         Raises:
             ValueError: when the score's shape is wrong or a value is not a finite number.
         """
-        chunks = self.chunks(candidates)
-        values = [self._checked_shape(self.score(chunk), chunk) for chunk in chunks]
+        values = alike(
+            lambda chunk: self._checked_shape(self.score(chunk), chunk), self.chunks(candidates)
+        )
         self.evaluations += candidates.shape[1]
         return self._finite(torch.cat(values, 1), "scores")
 
@@ -45,7 +51,7 @@ class Scorer:
         Raises:
             ValueError: as above, or when the score is no differentiable function of the actions.
         """
-        pairs = [self._value_and_gradient(chunk, relax) for chunk in self.chunks(variables)]
+        pairs = alike(lambda chunk: self._value_and_gradient(chunk, relax), self.chunks(variables))
         values, gradients = zip(*pairs, strict=True)
         self.evaluations += 2 * variables.shape[1]
         return (
@@ -95,3 +101,18 @@ class Scorer:
                 "load an earlier checkpoint or train it with a lower learning rate"
             )
         return numbers
+
+
+def alike(work: Callable[[Tensor], Result], chunks: Sequence[Tensor]) -> list[Result]:
+    """``work`` of every chunk, each from the same state of torch's global generator.
+
+    Chunks of candidates so meet the same noise, as they do in one piece.
+    """
+    device = chunks[0].device
+    devices = [] if device.type == "cpu" else [device]
+    *others, last = chunks
+    results = []
+    for chunk in others:
+        with torch.random.fork_rng(devices, device_type=device.type):
+            results.append(work(chunk))
+    return [*results, work(last)]

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldmodels.agent import Agent
+from worldmodels.dynamics.base import repeat_state
 from worldmodels.envs.world import World, WorldState
 from worldmodels.planning import Planner
 from worldmodels.studies.exact import world_score
@@ -65,8 +66,9 @@ def learned_plan(
     with torch.no_grad():
         latent = first_sight(model, world, start)
         plan = cold_plan(planner, lambda actions: model.score(latent, actions), states, seed)
-        # The latents are drawn: an average, free of the luck that the planner selected.
-        promised = model.score(latent, plan[:, None].expand(-1, 32, -1, -1)).mean()
+        # Latents are drawn: an average over rows, free of the luck that the planner selected.
+        rows = plan.repeat_interleave(32, 0)[:, None]
+        promised = model.score(repeat_state(latent, 32), rows).mean()
     realised = world_score(world, start)(plan[:, None]).mean()
     return LearnedPlan(float(promised), float(realised))
 
