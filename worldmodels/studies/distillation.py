@@ -70,10 +70,10 @@ class DistillationStudy(Study):
     value_updates: int = 700
     student_updates: int = 2000
     lessons: int = 40
-    states: int = 15
+    states: int = 30
     candidates: int = 150
-    iterations: int = 10
-    episodes: int = 8
+    iterations: int = 8
+    episodes: int = 16
     episode_steps: int = 100
     sequences: int = 100
 

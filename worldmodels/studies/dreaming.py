@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.optim.lr_scheduler import LinearLR
 
 from worldmodels.behaviours import Distillation
 from worldmodels.behaviours.base import Behaviour, Starts, draw_starts
@@ -48,6 +49,8 @@ def practise(
 ) -> None:
     """Trains a behaviour in the dreams of a model, which learns nothing itself.
 
+    Learning rates fall to zero over the second half.
+
     Args:
         behaviour: what learns, at its own learning rates.
         model: where it imagines.
@@ -57,13 +60,16 @@ def practise(
     """
     groups = behaviour.parameter_groups()
     optimiser = torch.optim.Adam([{"params": g.parameters, "lr": g.learning_rate} for g in groups])
+    falling = LinearLR(optimiser, 1.0, 1 / updates, updates - updates // 2)
     torch.manual_seed(seed)
-    for _ in range(updates):
+    for update in range(updates):
         losses = behaviour.loss(model, remembered.batch, remembered.posterior)
         optimiser.zero_grad()
         losses.total.backward()
         optimiser.step()
         behaviour.after_update()
+        if update >= updates // 2:
+            falling.step()
 
 
 def fitted_critic(model: WorldModel, remembered: Remembered, updates: int, seed: int) -> Critic:
