@@ -34,7 +34,7 @@ from worldmodels.viz.plots import error_by_horizon, save_figure
 from worldmodels.viz.video import write_video
 
 CONFIG = Path(__file__).parent.parent.parent / "configs" / "demo.yaml"
-RUN = Path("runs/demo")
+NAME = "demo"
 EPISODES, SEED = 20, 77
 CONTEXT, HORIZON = 5, 40
 
@@ -75,12 +75,12 @@ def demo(arguments: Sequence[str]) -> None:
     """Collects, learns, plans, corrects itself, and shows its dream."""
     if not CONFIG.exists():
         raise FileNotFoundError(f"no {CONFIG}: run the demo from a checkout of the project")
-    arguments = ["--config", str(CONFIG), f"--name={RUN.name}", *arguments]
+    arguments = ["--config", str(CONFIG), f"--name={NAME}", *arguments]
     # Before an earlier demo is moved aside: --help and mistakes end here.
-    fit_parser("worldmodels demo").read(arguments)
-    if RUN.exists():
-        kept = RUN.with_name(f"demo-{time.strftime('%Y%m%d-%H%M%S')}")
-        RUN.rename(kept)
+    options = fit_parser("worldmodels demo").read(arguments)
+    run = RunFolder(Path(options.out) / options.name)
+    if run.path.exists():
+        run.path.rename(run.path.with_name(f"{run.path.name}-{time.strftime('%Y%m%d-%H%M%S')}"))
     started = time.perf_counter()
     cliffs = make_env(
         "worldmodels/CliffHill-v0",
@@ -92,21 +92,26 @@ def demo(arguments: Sequence[str]) -> None:
     random = walk(RandomAgent(cliffs.action_space), cliffs)
     after = story.walks[-1]
     errors = open_loop(agent.world_model, after.returns.episodes, CONTEXT, HORIZON)
-    _pictures(agent, after, errors, cliffs.frame_rate)
-    run = json.loads(RunFolder(RUN).record.read_text())
+    files = _pictures(run.path, agent, after, errors, cliffs.frame_rate)
+    record = json.loads(run.record.read_text())
     seconds = time.perf_counter() - started
-    facts = _run_facts(run, seconds) | _outcomes(random, story.walks, errors)
-    write_text(RUN / "demo.json", json.dumps(facts, indent=1))
+    facts = _run_facts(record, seconds) | _outcomes(random, story.walks, errors)
+    facts["files"] = ", ".join(f"{run.path}/{name}" for name in files)
+    write_text(run.path / "demo.json", json.dumps(facts, indent=1))
     Console().print(_table(facts))
 
 
-def _pictures(agent: Agent, walk: Walk, errors: OpenLoopError, frame_rate: float) -> None:
+def _pictures(
+    folder: Path, agent: Agent, walk: Walk, errors: OpenLoopError, frame_rate: float
+) -> tuple[str, ...]:
     episode = walk.returns.episodes[0]
     dream = imagine_episode(agent.world_model, episode, CONTEXT, HORIZON, futures=2)
     frames = dream_panels(dream, title="CliffHill")
-    write_video(RUN / "dream.mp4", frames, frame_rate)
-    Image.fromarray(frames[-1]).save(RUN / "dream.png")
-    save_figure(error_by_horizon(errors.panels(), "CliffHill, open loop"), RUN / "open_loop.png")
+    write_video(folder / "dream.mp4", frames, frame_rate)
+    Image.fromarray(frames[-1]).save(folder / "dream.png")
+    curves = error_by_horizon(errors.panels(), "CliffHill, open loop")
+    save_figure(curves, folder / "open_loop.png")
+    return "dream.mp4", "dream.png", "open_loop.png", "model/", "metrics.csv"
 
 
 def _run_facts(run: dict[str, Any], seconds: float) -> dict[str, str]:
@@ -131,8 +136,7 @@ def _outcomes(random: Walk, walks: list[Walk], errors: OpenLoopError) -> dict[st
         facts[f"open loop, step {step}"] = (
             f"{dreamt:.1f} dB against {copied:.1f} dB of the last frame (moving pixels)"
         )
-    files = ("dream.mp4", "dream.png", "open_loop.png", "model/", "metrics.csv")
-    return facts | {"files": ", ".join(f"{RUN}/{name}" for name in files)}
+    return facts
 
 
 def _table(facts: dict[str, str]) -> Table:
