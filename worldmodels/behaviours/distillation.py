@@ -127,11 +127,12 @@ class Distillation(Behaviour):
     def teach(self, world_model: WorldModel, starts: State) -> Labels:
         """What the teacher does in some of the states, and in some that the student visits."""
         state = self._classroom(world_model, starts)
-        rows = len(state[0])
         horizon = self.teacher.horizon
         extra = proposals(world_model, self, state, horizon, self.proposals)
-        init = self.teacher.initial(rows).to(extra)
-        plan = self.teacher.plan(guided_score(world_model, self, state), init, proposals=extra)
+        # From the student's habit: where the teacher is indifferent, its answer is what the
+        # student does anyway, and not an accident that would have to be learned.
+        habit = extra.mean(1)
+        plan = self.teacher.plan(guided_score(world_model, self, state), habit, proposals=extra)
         # Where the search ended, not the one plan that scored best there: that one was lucky, too,
         # and repeats itself half as well.
         decided = self.teacher.proposal.mode(plan.params)
