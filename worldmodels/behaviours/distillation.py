@@ -129,10 +129,8 @@ class Distillation(Behaviour):
         state = self._classroom(world_model, starts)
         horizon = self.teacher.horizon
         extra = proposals(world_model, self, state, horizon, self.proposals)
-        # From the student's habit: where the teacher is indifferent, its answer is what the
-        # student does anyway, and not an accident that would have to be learned.
-        habit = extra.mean(1)
-        plan = self.teacher.plan(guided_score(world_model, self, state), habit, proposals=extra)
+        init = self.teacher.initial(len(state[0])).to(extra)
+        plan = self.teacher.plan(guided_score(world_model, self, state), init, proposals=extra)
         # Where the search ended, not the one plan that scored best there: that one was lucky, too,
         # and repeats itself half as well.
         decided = self.teacher.proposal.mode(plan.params)
