@@ -5,6 +5,7 @@ import torch
 from known_worlds import aim, chain, everywhere_on_the_chain, optimal_chain_values, replayed, train
 
 from worldmodels.behaviours import Distillation
+from worldmodels.behaviours.actors import IMITATION_WEIGHT, ContinuousActor
 from worldmodels.behaviours.guidance import guided_score, proposals
 from worldmodels.behaviours.labels import LabelMemory, Labels
 from worldmodels.planning import RandomShooting
@@ -143,8 +144,23 @@ def test_actions_at_the_bounds_can_be_imitated():
     # Beyond tanh(2) = 0.964 nothing is asked for: a normal at 2, with the std of a new actor.
     std = torch.tensor(2.0).log() + 0.1
     density = torch.distributions.Normal(0.0, std).log_prob(torch.tensor(2.0))
-    expected = -(density - torch.log(1 - torch.tensor(2.0).tanh() ** 2))
+    likelihood = density - torch.log(1 - torch.tensor(2.0).tanh() ** 2)
+    # A new actor's mode is 0.
+    expected = IMITATION_WEIGHT * torch.tensor(2.0).tanh() ** 2 - likelihood
     torch.testing.assert_close(loss, expected.expand(3), rtol=1e-4, atol=0)
+
+
+def test_a_students_mode_learns_alike_where_it_is_sure_and_where_it_is_not():
+    # Over raw outputs (mean, std): the mode's gradient is that of its own squared error.
+    actor = ContinuousActor(2, 1, hidden=4, layers=1)
+    raw = torch.tensor([[0.3, -5.0], [0.3, 2.0]], requires_grad=True)
+    actor.net.forward = lambda feature: raw
+    actor.imitation_loss(torch.rand(2, 2), torch.tensor([[-0.4], [-0.4]])).sum().backward()
+    mean = torch.tensor(0.3, requires_grad=True)
+    mode = (2 * (mean / 2).tanh()).tanh()
+    (IMITATION_WEIGHT * (mode + 0.4) ** 2).backward()
+    assert raw.grad is not None
+    torch.testing.assert_close(raw.grad[:, 0], mean.grad.expand(2))
 
 
 def test_no_gradient_leaves_the_student():
