@@ -329,4 +329,4 @@ def test_the_discount_is_not_rounded_where_products_are():
     model.continues.net.output.bias.data.fill_(50.0)
     feature = torch.zeros(1, model.dynamics.feature_dim)
     with torch.autocast("cpu", torch.bfloat16):
-        assert model._discounts(feature).item() == pytest.approx(0.99, abs=1e-6)
+        assert model.discounts(feature).item() == pytest.approx(0.99, abs=1e-6)

@@ -184,7 +184,7 @@ class WorldModel(nn.Module):
     ) -> Imagination:
         after = self.feature(followed.states)
         feature = torch.cat([self.feature(start)[:, None], after], 1)
-        dream = Imagination(feature, followed.actions, self.reward(after), self._discounts(after))
+        dream = Imagination(feature, followed.actions, self.reward(after), self.discounts(after))
         if objective is None:
             return dream
         return dream._replace(reward=judged(objective, self._rollout(start, followed, dream)))
@@ -235,7 +235,7 @@ class WorldModel(nn.Module):
             total = total + reached * self.reward(feature)
             # Without a value nothing comes after the last step.
             if step < plans.shape[1] or value is not None:
-                reached = reached * self._discounts(feature)
+                reached = reached * self.discounts(feature)
         return total if value is None else total + reached * valued(value, feature)
 
     def _judged_return(
@@ -279,7 +279,8 @@ class WorldModel(nn.Module):
         seen = self.observe(obs[:, None], action[:, None], is_first[:, None], state)
         return select_state(seen.posterior, (slice(None), 0))
 
-    def _discounts(self, feature: Tensor) -> Tensor:
+    def discounts(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
+        """What counts of all that follows on states: gamma times the chance to go on."""
         survival = self.continues(feature)
         # Never in bfloat16, where 0.99 is 0.988.
         return self.discount * survival.to(torch.promote_types(survival.dtype, torch.float32))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from worldmodels.dynamics import Dynamics
+from worldmodels.dynamics import Dynamics, GaussianRSSM
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ConvEncoder
 from worldmodels.nn.heads import Head
@@ -151,3 +151,31 @@ def train(behaviour, model, batch, posterior, updates):
         optimiser.step()
         behaviour.after_update()
     return losses.metrics
+
+
+LATENT = partial(GaussianRSSM, stoch=4, deter=8, hidden=8)
+
+
+def pixel_model(space, dynamics=LATENT):
+    """A small world model, every weight of which passes gradients."""
+    torch.manual_seed(0)
+    encoder, decoder = partial(ConvEncoder, depth=2), partial(ConvDecoder, depth=2)
+    model = WorldModel(SHAPE, space, encoder=encoder, decoder=decoder, dynamics=dynamics)
+    for parameter in model.parameters():
+        # Heads start at zero, and a zero passes no gradient that could leak.
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return model
+
+
+def pixels(space, rows=3, steps=4, ended=False):
+    """A batch of noise."""
+    generator = torch.Generator().manual_seed(0)
+    first = torch.zeros(rows, steps, dtype=torch.bool)
+    first[:, 0] = True
+    return Batch(
+        torch.randint(0, 256, (rows, steps, *SHAPE), generator=generator).to(torch.uint8),
+        torch.zeros(rows, steps, space.dim),
+        torch.rand(rows, steps, generator=generator),
+        first,
+        torch.full((rows, steps), ended),
+    )

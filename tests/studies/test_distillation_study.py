@@ -50,7 +50,7 @@ def test_the_teacher_follows_the_value_that_it_is_given():
     teacher = pupil(model, lambda feature: 100 * feature[..., 0])
     with torch.no_grad():
         # Rewards of an untrained model are 0: only the value tells the plans apart.
-        label = teacher.teach(model, state).action[0].argmax()
+        label = teacher.teach(model, Starts(state, torch.ones(1))).action[0].argmax()
         plans = torch.eye(4)[torch.cartesian_prod(torch.arange(4), torch.arange(4))][None]
         deter = torch.stack(
             [
@@ -88,7 +88,7 @@ def test_a_lesson_has_as_many_states_as_asked_for():
     model = tiny_model()
     taught = Pupil(model, CEM(model.action_space, 2, 8, 1, 2), nothing, every=5, lessons=6)
     with torch.no_grad():
-        labels = taught.teach(model, model.dynamics.initial(9))
+        labels = taught.teach(model, Starts(model.dynamics.initial(9), torch.ones(9)))
     assert len(labels.action) == 6
 
 

@@ -115,26 +115,27 @@ class Distillation(Behaviour):
         # Nothing here learns through the model: the teacher's answers are data.
         with torch.no_grad():
             if self.updates % self.teacher_every == 0:
-                self.memory.add(self.teach(world_model, starts.state))
+                self.memory.add(self.teach(world_model, starts))
         labels = self.memory.draw(self.labels)
-        imitation = self.actor.imitation_loss(labels.feature, labels.action).mean()
+        missed = self.actor.imitation_loss(labels.feature, labels.action)
+        imitation = (labels.weight * missed).mean()
         critic = self.value_loss(world_model, starts)
         entropy = self.actor(labels.feature).entropy()
         metrics = {"loss/imitation": imitation, "loss/critic": critic}
         metrics["policy_entropy"] = entropy.mean()
         return Losses(imitation + critic, {name: v.detach() for name, v in metrics.items()})
 
-    def teach(self, world_model: WorldModel, starts: State) -> Labels:
+    def teach(self, world_model: WorldModel, starts: Starts) -> Labels:
         """What the teacher does in some of the states, and in some that the student visits."""
-        state = self._classroom(world_model, starts)
+        state, alive = self._classroom(world_model, starts)
         horizon = self.teacher.horizon
         extra = proposals(world_model, self, state, horizon, self.proposals)
-        init = self.teacher.initial(len(state[0])).to(extra)
+        init = self.teacher.initial(len(alive)).to(extra)
         plan = self.teacher.plan(guided_score(world_model, self, state), init, proposals=extra)
         # Where the search ended, not the one plan that scored best there: that one was lucky, too,
         # and repeats itself half as well.
         decided = self.teacher.proposal.mode(plan.params)
-        return Labels(world_model.feature(state), decided[:, 0])
+        return Labels(world_model.feature(state), decided[:, 0], alive)
 
     def value_loss(self, world_model: WorldModel, starts: Starts) -> Float[Tensor, ""]:
         """The critic's, about the lambda-returns of what the student does when it is imagined."""
@@ -145,20 +146,27 @@ class Distillation(Behaviour):
             weight = step_weights(dream.discount, starts.alive)
         return (weight * self.critic.loss(dream.feature[:, :-1], returns)).mean()
 
-    def _classroom(self, world_model: WorldModel, starts: State) -> State:
+    def _classroom(self, world_model: WorldModel, starts: Starts) -> Starts:
         """Replayed states, and states that the student reaches from some of them."""
-        replayed = select_state(starts, slice(self.lessons - self.visited))
+        replayed = _first(starts, self.lessons - self.visited)
         if not self.visited:
             return replayed
-        source = select_state(starts, slice(self.visited))
-        visited = world_model.follow(source, self._act, self.horizon).states
-        depth = torch.randint(self.horizon, (len(visited[0]),), device=visited[0].device)
+        source = _first(starts, self.visited)
+        visited = world_model.follow(source.state, self._act, self.horizon).states
+        survival = world_model.discounts(world_model.feature(visited)) / world_model.discount
+        alive = source.alive[:, None] * survival.cumprod(1)
+        depth = torch.randint(self.horizon, (len(alive),), device=alive.device)
         rows = torch.arange(len(depth), device=depth.device)
         reached = select_state(visited, (rows, depth))
-        return map_state(lambda *halves: torch.cat(halves), replayed, reached)
+        both = map_state(lambda *halves: torch.cat(halves), replayed.state, reached)
+        return Starts(both, torch.cat([replayed.alive, alive[rows, depth]]))
 
     def _act(self, feature: Tensor) -> Tensor:
         return self.actor(feature).sample()
+
+
+def _first(starts: Starts, count: int) -> Starts:
+    return Starts(select_state(starts.state, slice(count)), starts.alive[:count])
 
 
 def _check_lessons(

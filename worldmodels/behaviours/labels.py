@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 
 class Labels(NamedTuple):
-    """Features and what the teacher did there."""
+    """Features and what the teacher did there; ``weight`` is 0 where the task had ended."""
 
     feature: Float[Tensor, "N F"]
     action: Float[Tensor, "N A"]
+    weight: Float[Tensor, " N"]
 
 
 class LabelMemory(nn.Module):
@@ -27,6 +28,7 @@ class LabelMemory(nn.Module):
 
     feature: Tensor
     action: Tensor
+    weight: Tensor
     written: Tensor
 
     def __init__(self, feature_dim: int, action_dim: int, capacity: int):
@@ -34,6 +36,7 @@ class LabelMemory(nn.Module):
         self.capacity = capacity
         self.register_buffer("feature", torch.zeros(capacity, feature_dim))
         self.register_buffer("action", torch.zeros(capacity, action_dim))
+        self.register_buffer("weight", torch.zeros(capacity))
         self.register_buffer("written", torch.zeros((), dtype=torch.int64))
 
     def add(self, labels: Labels) -> None:
@@ -43,6 +46,7 @@ class LabelMemory(nn.Module):
         slots = (self.written + order) % self.capacity
         self.feature[slots] = labels.feature
         self.action[slots] = labels.action
+        self.weight[slots] = labels.weight
         self.written += count
 
     def draw(self, count: int) -> Labels:
@@ -51,4 +55,4 @@ class LabelMemory(nn.Module):
         held = self.written.clamp(max=self.capacity)
         drawn = torch.rand(count, device=self.written.device) * held
         slots = drawn.long().clamp(max=self.capacity - 1)
-        return Labels(self.feature[slots], self.action[slots])
+        return Labels(self.feature[slots], self.action[slots], self.weight[slots])

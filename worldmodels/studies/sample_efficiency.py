@@ -75,7 +75,8 @@ class SampleEfficiency(Study):
         """Hardly any training."""
         return cls(
             prefill=250, updates=2, off_policy_updates=2, on_policy_updates=2,
-            updates_per_step=0.01, off_policy_updates_per_step=0.01, round_updates=2, evaluate_every=1, episodes=1,
+            updates_per_step=0.01, off_policy_updates_per_step=0.01, round_updates=2,
+            evaluate_every=1, episodes=1,
         )  # fmt: skip
 
     def run(self, seed: int, folder: Path) -> Numbers:
