@@ -17,6 +17,7 @@ from torch import Tensor
 
 from worldmodels.agent import Acting, Agent
 from worldmodels.behaviours.base import Behaviour
+from worldmodels.behaviours.critic import Critic
 from worldmodels.nn.backbones import weights_follow
 from worldmodels.options import OptionParser, explain, load_plugins
 from worldmodels.planning.base import Planner
@@ -165,6 +166,32 @@ def adopt_world_model(run: Path | str, world_model: WorldModel) -> None:
         {name: tensor for name, tensor in weights.items() if not name.startswith(BEHAVIOUR)}
     )
     world_model.requires_grad_(False)
+
+
+def adopt_critic(run: Path | str, behaviour: Behaviour | None) -> None:
+    """Gives a behaviour the critic of a run's behaviour, and fixes it for good.
+
+    Raises:
+        FileNotFoundError: when there is no model.
+        ValueError: when one of the two has no critic, or they are built differently.
+    """
+    critic = getattr(behaviour, "critic", None)
+    if not isinstance(critic, Critic):
+        kind = "no behaviour" if behaviour is None else type(behaviour).__name__
+        raise ValueError(f"keep_value: {kind} has no critic: choose ActorCritic or Distillation")
+    prefix = BEHAVIOUR + "critic."
+    weights = _read_weights(_model_folder(run) / "weights.safetensors")
+    found = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    if not found:
+        raise ValueError(f"keep_value: {run} has no critic: give a run of ActorCritic")
+    try:
+        critic.load_state_dict(found)
+    except RuntimeError as error:
+        raise ValueError(
+            f"keep_value: the critic of {run} is built differently: give this behaviour the same "
+            "hidden and layers"
+        ) from error
+    critic.requires_grad_(False)
 
 
 def _weights(agent: Agent) -> dict[str, Tensor]:

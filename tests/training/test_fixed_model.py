@@ -79,3 +79,40 @@ def test_a_model_of_other_frames_is_refused(teacher, tmp_path):
     options = [*SMALL, *LEARNING, *BEHAVIOUR_OPTIONS, "--env.size=[32,32]"]
     with pytest.raises(ValueError, match=r"sees \(3, 16, 16\).*this job has \(3, 32, 32\)"):
         fit([*options, f"--world_model={teacher}", f"--out={tmp_path}"])
+
+
+@pytest.fixture(scope="module")
+def actor_critic(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    fit([*SMALL, *LEARNING, *MODEL, *BEHAVIOUR_OPTIONS, f"--out={out}", "--name=actor_critic"])
+    return out / "actor_critic"
+
+
+DISTILLATION = [
+    "--behaviour=Distillation", "--behaviour.horizon=3", "--behaviour.starts=4",
+    "--behaviour.lessons=4", "--behaviour.hidden=8", "--acting=ByPolicy",
+    "--behaviour.teacher=RandomShooting", "--behaviour.teacher.horizon=2",
+    "--behaviour.teacher.candidates=4",
+]  # fmt: skip
+
+
+def test_a_kept_value_is_the_runs_and_stays_so(actor_critic, tmp_path):
+    options = [*SMALL, *LEARNING, *DISTILLATION, f"--world_model={actor_critic}", "--keep_value"]
+    fit([*options, f"--out={tmp_path}", "--name=student"])
+    found, expected = weights(tmp_path / "student"), weights(actor_critic)
+    names = [name for name in expected if name.startswith(f"{BEHAVIOUR}critic.head")]
+    assert names
+    assert all(torch.equal(found[name], expected[name]) for name in names)
+    assert found[f"{BEHAVIOUR}actor.net.output.weight"].abs().sum() > 0
+
+
+def test_a_value_that_cannot_be_kept_is_refused(teacher, actor_critic, tmp_path):
+    job = [*SMALL, *LEARNING, f"--out={tmp_path}", "--keep_value"]
+    with pytest.raises(ValueError, match="give that, too"):
+        fit([*job, *DISTILLATION])
+    with pytest.raises(ValueError, match="has no critic: give a run of ActorCritic"):
+        fit([*job, *DISTILLATION, f"--world_model={teacher}"])
+    with pytest.raises(ValueError, match="give this behaviour the same hidden and layers"):
+        fit([*job, *DISTILLATION, "--behaviour.hidden=4", f"--world_model={actor_critic}"])
+    with pytest.raises(ValueError, match="MBPO has no critic: choose ActorCritic"):
+        fit([*job, "--behaviour=MBPO", f"--world_model={actor_critic}"])
