@@ -3,9 +3,10 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from worldmodels.dynamics import Dynamics, GaussianRSSM
+from worldmodels.dynamics.base import Observed
 from worldmodels.nn.augment import randomly_shifted
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ConvEncoder
@@ -59,19 +60,39 @@ class HalfBelowZero(Identity):
     """Continues surely at x >= 0, with probability 1/2 below."""
 
     def forward(self, feature):
-        return torch.where(feature[..., 0] >= 0, 1.0, 0.5)
+        return 1 - 0.5 * (feature[..., 0] < 0).to(feature.dtype)
 
 
-def walker(discount=0.9):
+class Priced(Walk):
+    """Two rows of two steps, whose KLs are parameters: those after the frame less those before."""
+
+    def __init__(self, embed_dim, action_dim):
+        super().__init__(embed_dim, action_dim)
+        self.after = nn.Parameter(double([[[0.5], [3.0]], [[1.5], [0.6]]]))
+        self.before = nn.Parameter(double([[[0.1], [0.5]], [[0.3], [0.2]]]))
+
+    def observe(self, embed, action, is_first, state=None):
+        return Observed(Position(self.after), Position(self.before))
+
+    def kl(self, posterior, prior):
+        return (posterior.x - prior.x)[..., 0]
+
+
+def double(numbers):
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+def walker(dynamics=Walk, discount=0.9, **options):
     return WorldModel(
         SHAPE,
         ActionSpace(1, False),
         encoder=partial(ConvEncoder, depth=2),
         decoder=partial(ConvDecoder, depth=2),
-        dynamics=Walk,
+        dynamics=dynamics,
         reward=Identity,
         continues=HalfBelowZero,
         discount=discount,
+        **options,
     )
 
 
@@ -103,22 +124,22 @@ def batch(rows=4, steps=8):
 
 
 def test_score_adds_discounted_rewards_on_arrival():
-    start = Position(torch.tensor([[1.0]]))
-    actions = torch.tensor([[[[1.0], [2.0], [-1.0]], [[-2.0], [0.0], [3.0]]]])
+    start = Position(double([[1.0]]))
+    actions = double([[[[1.0], [2.0], [-1.0]], [[-2.0], [0.0], [3.0]]]])
     # Plan 1 visits 2, 4, 3. Plan 2 visits -1, -1, 2: after each step below zero half survives.
     first = 2 + 0.9 * 4 + 0.81 * 3
     second = -1 + (0.9 * 0.5) * -1 + (0.9 * 0.5) ** 2 * 2
     scores = walker().score(start, actions)
-    torch.testing.assert_close(scores, torch.tensor([[first, second]]))
+    torch.testing.assert_close(scores, double([[first, second]]), rtol=1e-12, atol=0)
 
 
 def test_score_adds_the_value_that_is_reached():
-    start = Position(torch.tensor([[0.0]]))
-    actions = torch.tensor([[[[1.0], [-2.0]]]])
+    start = Position(double([[0.0]]))
+    actions = double([[[[1.0], [-2.0]]]])
     # Visits 1, -1; the value of -1 counts with discount 0.9 * (0.9 * 0.5).
     expected = 1 + 0.9 * -1 + 0.9 * 0.45 * 100 * -1
     scores = walker().score(start, actions, value=lambda feature: 100 * feature[..., 0])
-    torch.testing.assert_close(scores, torch.tensor([[expected]]))
+    torch.testing.assert_close(scores, double([[expected]]), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("value", [None, lambda feature: feature.sum(-1)])
@@ -170,11 +191,11 @@ def test_score_keeps_states_and_candidates_apart():
 
 
 def test_imagine_follows_the_policy_on_the_state_it_is_in():
-    dream = walker().imagine(Position(torch.tensor([[1.0]])), lambda feature: feature, 3)
-    torch.testing.assert_close(dream.feature[0, :, 0], torch.tensor([1.0, 2, 4, 8]))
-    torch.testing.assert_close(dream.action[0, :, 0], torch.tensor([1.0, 2, 4]))
-    torch.testing.assert_close(dream.reward[0], torch.tensor([2.0, 4, 8]))
-    torch.testing.assert_close(dream.discount[0], torch.full((3,), 0.9))
+    dream = walker().imagine(Position(double([[1.0]])), lambda feature: feature, 3)
+    assert dream.feature[0, :, 0].tolist() == [1, 2, 4, 8]
+    assert dream.action[0, :, 0].tolist() == [1, 2, 4]
+    assert dream.reward[0].tolist() == [2, 4, 8]
+    assert dream.discount[0].tolist() == [0.9, 0.9, 0.9]
 
 
 def test_rollout_equals_imagine_under_the_same_actions():
@@ -211,6 +232,27 @@ def test_free_nats_stop_the_gradient_of_a_small_kl():
     losses.total.backward()
     gradients = [p.grad for p in model.dynamics.parameters() if p.grad is not None]
     assert all(gradient.abs().max() == 0 for gradient in gradients)
+
+
+def test_free_nats_and_balance_by_hand():
+    model = walker(
+        Priced, image_weight=0.0, reward_weight=0.0, continue_weight=0.0, free_nats=1.0,
+        dynamics_weight=0.8, representation_weight=0.2,
+    )  # fmt: skip
+    model.decoder.double()
+    losses = model.loss(batch(rows=2, steps=2))[0]
+    losses.total.backward()
+    # KLs of 0.4 and 2.5, and of 1.2 and 0.4: each step alone counts 1 nat or more.
+    counted = (1 + 2.5 + 1.2 + 1) / 4
+    assert losses.metrics["loss/dynamics"].item() == pytest.approx(counted, rel=1e-12)
+    assert losses.metrics["loss/representation"].item() == pytest.approx(counted, rel=1e-12)
+    assert losses.metrics["kl"].item() == pytest.approx(4.5 / 4, rel=1e-12)
+    assert losses.total.item() == pytest.approx((0.8 + 0.2) * counted, rel=1e-12)
+    # Only where it costs does a KL teach, the prior by one weight and the posterior by the other.
+    costs = double([[0, 1], [1, 0]]) / 4
+    prior, posterior = model.dynamics.before.grad[..., 0], model.dynamics.after.grad[..., 0]
+    torch.testing.assert_close(prior, -0.8 * costs, rtol=1e-12, atol=0)
+    torch.testing.assert_close(posterior, 0.2 * costs, rtol=1e-12, atol=0)
 
 
 def test_balance_trains_prior_and_posterior_apart():

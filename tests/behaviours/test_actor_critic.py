@@ -54,6 +54,12 @@ def learner(model, space, gradient, **options):
     return learner
 
 
+def answer(head, k):
+    """Makes a two-hot head answer its bin k wherever it is asked, and says what that is."""
+    head.net.output.bias.data[k] = 100.0
+    return head.bins[k].item()
+
+
 def gradients(module):
     return [None if p.grad is None else p.grad.clone() for p in module.parameters()]
 
@@ -171,6 +177,46 @@ def test_the_losses_of_a_dream_by_hand():
     assert losses.metrics["loss/actor"].item() == pytest.approx(actor, rel=1e-4)
     critic = sum(weight) / 2 * torch.tensor(255.0).log().item()
     assert losses.metrics["loss/critic"].item() == pytest.approx(critic, rel=1e-4)
+
+
+@pytest.mark.parametrize("gradient", [Reinforce, DynamicsBackprop])
+def test_the_actor_counts_in_units_of_the_scale_of_returns(gradient):
+    model = chain(discount=0.8)
+    behaviour = ActorCritic(
+        6, model.action_space, gradient, horizon=1, entropy=0.5, scale_rate=0.0, **QUICK
+    )
+    # Returns ranged from -2 to 8; at rate 0 that is what they do for ever.
+    ends = {"low": torch.tensor(-2.0), "high": torch.tensor(8.0), "started": torch.tensor(True)}
+    behaviour.scale.load_state_dict(ends)
+    value = answer(behaviour.critic.target, 135)
+    batch, posterior = replayed(torch.eye(6)[[4] * 8])
+    torch.manual_seed(0)
+    dream = behaviour.dream(model, draw_starts(batch, posterior, None))
+    # From place 4 right pays 1 and ends, left pays nothing and leads to 3.
+    went_right = dream.steps.feature[:, 1, 5].tolist()
+    returns = torch.tensor([1.0 if right else 0.8 * value for right in went_right])
+    assert 0 < sum(went_right) < 8
+    torch.manual_seed(0)
+    losses = behaviour.loss(model, batch, posterior)
+    # An untrained policy has log-probability -ln 2 and entropy ln 2.
+    ln2 = 0.6931472
+    gained = {
+        Reinforce: (returns - value) / 10 * ln2,
+        DynamicsBackprop: -returns / 10,
+    }[gradient]
+    expected = gained.mean().item() - 0.5 * ln2
+    assert losses.metrics["loss/actor"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_returns_and_baselines_are_the_slow_targets_and_not_the_heads():
+    model = chain(discount=0.8)
+    behaviour = ActorCritic(6, model.action_space, horizon=1, **QUICK)
+    answer(behaviour.critic.head, 150)
+    slow = answer(behaviour.critic.target, 135)
+    # From place 3 neither way pays: all there is comes after it.
+    dream = behaviour.dream(model, draw_starts(*replayed(torch.eye(6)[[3]]), None))
+    assert dream.returns.item() == pytest.approx(0.8 * slow, rel=1e-6)
+    assert dream.value.item() == pytest.approx(slow, rel=1e-6)
 
 
 def test_the_target_moves_by_its_rate():

@@ -19,7 +19,7 @@ from worldmodels.behaviours import (
     Reinforce,
 )
 from worldmodels.model_folder import load
-from worldmodels.training.fit import fit
+from worldmodels.training.fit import fit, fit_parser
 from worldmodels.verbs import evaluate, imagine
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -69,6 +69,14 @@ def test_a_learner_trains_with_a_model_and_without(tmp_path, recipe, env, behavi
     assert type(agent.behaviour.learner) is learner
     assert type(agent.acting) is ByPolicy
     assert isinstance(agent.world_model, Perception) == (behaviour is ModelFree)
+
+
+def test_ppo_replays_one_round_that_its_older_policy_collected():
+    files = [f"--config={CONFIGS}/{name}.yaml" for name in ("env/cartswing", "recipe/ppo")]
+    options = fit_parser().parse_args(files)
+    steps = options.round_updates / options.collect.init_args.updates_per_step
+    assert options.behaviour.init_args.learner.init_args.refresh == options.round_updates
+    assert options.replay.init_args.sampler.init_args.window == pytest.approx(steps)
 
 
 def test_a_model_free_agent_is_evaluated_by_its_returns_and_does_not_dream(tmp_path, capsys):

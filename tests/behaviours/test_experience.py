@@ -28,6 +28,7 @@ def test_replayed_transitions_depart_where_rows_arrive():
     assert made.action[0, :, 0].tolist() == [1, 2, 3, 4]
     assert made.reward[0].tolist() == [10, 20, 30, 40]
     # Row 2 is terminal: nothing is discounted after the arrival there, and nothing leaves it.
+    # Discounts of replayed steps are in single precision, whatever the rewards are in.
     assert made.discount[0].tolist() == pytest.approx([0.9, 0, 0.9, 0.9])
     assert made.weight[0].tolist() == [1, 1, 0, 1]
 
@@ -50,17 +51,20 @@ def test_a_time_limit_keeps_its_discount():
 def test_imagined_transitions_count_by_the_chance_that_they_are_reached():
     dream = Imagination(
         torch.arange(8.0).reshape(2, 4, 1), torch.zeros(2, 3, 1), torch.zeros(2, 3),
-        0.9 * torch.tensor([[1.0, 0.5, 1.0], [0.2, 1.0, 1.0]]),
+        0.9 * torch.tensor([[1.0, 0.5, 1.0], [0.2, 1.0, 1.0]]).double(),
     )  # fmt: skip
-    made = imagined_experience(dream, torch.tensor([1.0, 0.0]), 0.9)
-    torch.testing.assert_close(made.weight, torch.tensor([[1.0, 1.0, 0.5], [0.0, 0.0, 0.0]]))
+    made = imagined_experience(dream, torch.tensor([1.0, 0.0]).double(), 0.9)
+    expected = torch.tensor([[1.0, 1.0, 0.5], [0.0, 0.0, 0.0]]).double()
+    torch.testing.assert_close(made.weight, expected, rtol=1e-12, atol=0)
+    assert torch.equal(made.discount, dream.discount)
     assert made.feature[0, :, 0].tolist() == [0, 1, 2]
     assert made.after[0, :, 0].tolist() == [1, 2, 3]
 
 
 def test_a_weighted_mean_is_over_what_happened():
-    values, weight = torch.tensor([[2.0, 100.0, 5.0]]), torch.tensor([[1.0, 0.0, 0.5]])
-    assert weighted_mean(values, weight).item() == pytest.approx(4.5 / 1.5)
+    values = torch.tensor([[2.0, 100.0, 5.0]]).double()
+    weight = torch.tensor([[1.0, 0.0, 0.5]]).double()
+    assert weighted_mean(values, weight).item() == pytest.approx(4.5 / 1.5, rel=1e-12)
     assert weighted_mean(values, 0 * weight) == 0
 
 

@@ -3,6 +3,12 @@ import torch
 
 from worldmodels.behaviours.returns import ReturnScale, lambda_returns, step_weights
 
+EXACT = {"rtol": 1e-12, "atol": 0}
+
+
+def double(numbers):
+    return torch.tensor(numbers, dtype=torch.float64)
+
 
 def rollouts(seed=0):
     torch.manual_seed(seed)
@@ -36,32 +42,32 @@ def test_lambda_returns_are_the_mix_of_all_n_step_returns(trace):
 
 
 def test_two_steps_by_hand():
-    reward, discount = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.9, 0.5]])
-    returns = lambda_returns(reward, discount, torch.tensor([[10.0, 20.0]]), 0.5)
+    reward, discount = double([[1.0, 2.0]]), double([[0.9, 0.5]])
+    returns = lambda_returns(reward, discount, double([[10.0, 20.0]]), 0.5)
     # Last: 2 + 0.5 * 20 = 12. First: 1 + 0.9 (0.5 * 10 + 0.5 * 12) = 10.9.
-    torch.testing.assert_close(returns, torch.tensor([[10.9, 12.0]]))
+    torch.testing.assert_close(returns, double([[10.9, 12.0]]), **EXACT)
 
 
 def test_after_a_terminal_state_nothing_counts_but_after_a_time_limit_the_value_does():
-    reward, value = torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[7.0, 7.0, 7.0]])
-    ended = lambda_returns(reward, torch.tensor([[0.9, 0.0, 0.9]]), value, 0.95)
-    torch.testing.assert_close(ended[0, :2], torch.tensor([1 + 0.9 * (0.05 * 7 + 0.95 * 2), 2.0]))
+    reward, value = double([[1.0, 2.0, 4.0]]), double([[7.0, 7.0, 7.0]])
+    ended = lambda_returns(reward, double([[0.9, 0.0, 0.9]]), value, 0.95)
+    expected = double([1 + 0.9 * (0.05 * 7 + 0.95 * 2), 2.0])
+    torch.testing.assert_close(ended[0, :2], expected, **EXACT)
     # A rollout that is merely cut off keeps its discount, so the last value counts.
-    cut = lambda_returns(reward[:, :1], torch.tensor([[0.9]]), value[:, :1], 0.95)
-    torch.testing.assert_close(cut, torch.tensor([[1 + 0.9 * 7]]))
+    cut = lambda_returns(reward[:, :1], double([[0.9]]), value[:, :1], 0.95)
+    torch.testing.assert_close(cut, double([[1 + 0.9 * 7]]), **EXACT)
 
 
 def test_steps_count_by_the_discounted_chance_to_be_reached():
-    discount = torch.tensor([[0.9, 0.45, 0.9], [0.9, 0.0, 0.9]], requires_grad=True)
-    weight = step_weights(discount, torch.tensor([1.0, 1.0]))
-    torch.testing.assert_close(weight, torch.tensor([[1, 0.9, 0.405], [1, 0.9, 0]]))
+    discount = double([[0.9, 0.45, 0.9], [0.9, 0.0, 0.9]]).requires_grad_()
+    weight = step_weights(discount, double([1.0, 1.0]))
+    torch.testing.assert_close(weight, double([[1, 0.9, 0.405], [1, 0.9, 0]]), **EXACT)
     assert not weight.requires_grad
 
 
 def test_a_rollout_from_a_terminal_state_counts_nothing():
-    weight = step_weights(torch.full((2, 3), 0.9), torch.tensor([0.0, 1.0]))
-    assert weight[0].tolist() == [0, 0, 0]
-    assert weight[1, 0] == 1
+    weight = step_weights(double([[0.9] * 3] * 2), double([0.0, 1.0]))
+    torch.testing.assert_close(weight, double([[0, 0, 0], [1, 0.9, 0.81]]), **EXACT)
 
 
 def percentile(numbers, share):
@@ -82,7 +88,7 @@ def test_the_scale_follows_the_5th_to_95th_percentile():
         ends = [percentile(returns.flatten().tolist(), share) for share in (0.05, 0.95)]
         low = ends[0] if low is None else 0.75 * low + 0.25 * ends[0]
         high = ends[1] if high is None else 0.75 * high + 0.25 * ends[1]
-        assert scale().item() == pytest.approx(high - low, rel=1e-6)
+        assert scale().item() == pytest.approx(high - low, rel=1e-12)
 
 
 def test_small_returns_are_not_blown_up():

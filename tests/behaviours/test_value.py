@@ -5,6 +5,21 @@ from known_worlds import Chain, Place, aim, chain, optimal_chain_values
 from worldmodels.behaviours.base import Starts
 from worldmodels.behaviours.critic import Critic
 from worldmodels.behaviours.value import fit_value, greedy_dream
+from worldmodels.nn.heads import Head
+
+
+class Table(Head):
+    """A number for every place, learned by its squared error."""
+
+    def __init__(self, numbers):
+        super().__init__()
+        self.numbers = torch.nn.Parameter(torch.tensor(numbers, dtype=torch.float64))
+
+    def forward(self, feature):
+        return feature @ self.numbers
+
+    def loss(self, feature, target):
+        return (self(feature) - target).square()
 
 
 def everywhere(copies=8):
@@ -38,6 +53,16 @@ def test_a_greedy_dream_takes_the_better_of_reward_and_value():
     torch.testing.assert_close(nothing.reward, torch.full((2, 2), 0.1))
     right = greedy_dream(chain(), lambda feature: feature @ torch.arange(6.0), start, horizon=2)
     assert right.feature[0].argmax(-1).tolist() == [1, 2, 3]
+
+
+def test_the_slow_target_says_both_where_to_go_and_what_that_is_worth():
+    critic = Critic(Chain.places, hidden=8, layers=1, target_rate=0.1)
+    critic.head = Table([0.0, 0.0, 1.0, 7.0, 0.0, 0.0])
+    critic.target = Table([0.0, 5.0, 0.0, 2.0, 0.0, 0.0])
+    start = Starts(Place(torch.eye(Chain.places).double()[[2]]), torch.ones(1).double())
+    (loss,) = fit_value(chain(0.8), critic, start, updates=1, rows=1, horizon=1)
+    # The target goes left, for 0.8 * 5 = 4, where the head said 1; the head would go right.
+    assert loss.item() == pytest.approx(9.0, rel=1e-12)
 
 
 def test_what_comes_after_the_end_is_not_learned():

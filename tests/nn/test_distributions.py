@@ -21,9 +21,11 @@ def seed():
     torch.manual_seed(0)
 
 
-def test_symlog_of_known_numbers():
+def test_symlog_and_symexp_of_known_numbers():
     x = torch.tensor([0.0, math.e - 1, -(math.e**2 - 1)], dtype=torch.float64)
-    torch.testing.assert_close(symlog(x), torch.tensor([0.0, 1.0, -2.0], dtype=torch.float64))
+    expected = torch.tensor([0.0, 1.0, -2.0], dtype=torch.float64)
+    torch.testing.assert_close(symlog(x), expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(symexp(expected), x, rtol=1e-12, atol=0)
 
 
 def test_symexp_undoes_symlog_over_twelve_decades():
@@ -65,6 +67,39 @@ def test_two_hot_target_of_known_numbers(value, target):
     torch.testing.assert_close(
         twohot.encode(torch.tensor(value)), torch.tensor(target, dtype=torch.float32)
     )
+
+
+def shares(value, bins):
+    """The two-hot target, bin after bin."""
+    value, found = min(max(value, bins[0]), bins[-1]), [0.0] * len(bins)
+    for k in range(len(bins) - 1):
+        if bins[k] <= value <= bins[k + 1]:
+            found[k + 1] = (value - bins[k]) / (bins[k + 1] - bins[k])
+            found[k] = 1 - found[k + 1]
+            return found
+
+
+def test_two_hot_targets_in_double_equal_a_search_bin_after_bin():
+    bins = symexp_bins(9, 3.0).double()
+    values = [*bins.tolist(), -1e9, -17.0, -1e-9, 0.1, 2.7, 19.0, 1e9]
+    found = TwoHot(torch.zeros(9), bins).encode(torch.tensor(values, dtype=torch.float64))
+    expected = torch.tensor([shares(value, bins.tolist()) for value in values], dtype=found.dtype)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_two_hot_mean_and_log_prob_round_plain_sums_in_double_to_single_precision():
+    # Whatever the logits are in, `TwoHot` takes them as float32; the sums here do not round.
+    bins, logits = symexp_bins(41, 5.0), 2 * torch.randn(20, 41).double()
+    values, means, log_probs = 60 * torch.randn(20), [], []
+    for row, value in zip(logits.tolist(), values.tolist()):
+        norm = math.log(sum(math.exp(logit) for logit in row))
+        weighted = [math.exp(logit - norm) * b for logit, b in zip(row, bins.tolist())]
+        split = shares(value, bins.tolist())
+        means.append(sum(weighted))
+        log_probs.append(sum(share * (logit - norm) for share, logit in zip(split, row)))
+    twohot = TwoHot(logits, bins)
+    torch.testing.assert_close(twohot.mean(), torch.tensor(means), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(twohot.log_prob(values), torch.tensor(log_probs), rtol=1e-5, atol=0)
 
 
 def test_mean_of_an_encoded_number_is_the_number():
