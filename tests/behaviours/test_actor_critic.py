@@ -2,47 +2,29 @@ from functools import partial
 
 import pytest
 import torch
-from known_worlds import aim, chain, everywhere_on_the_chain, optimal_chain_values, replayed, train
+from known_worlds import (
+    aim,
+    chain,
+    everywhere_on_the_chain,
+    optimal_chain_values,
+    pixel_model,
+    pixels,
+    replayed,
+    train,
+)
 
 from worldmodels.behaviours import ActorCritic, DynamicsBackprop, Reinforce
 from worldmodels.behaviours.base import draw_starts
 from worldmodels.dynamics import CategoricalRSSM, EnsembleRSSM, GaussianRSSM
-from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.distributions import OneHotStraightThrough
-from worldmodels.nn.encoders import ConvEncoder
 from worldmodels.objectives import Curiosity, FeatureObjective
-from worldmodels.types import ActionSpace, Batch
-from worldmodels.world_model import WorldModel
+from worldmodels.types import ActionSpace
 
-SHAPE = (3, 16, 16)
 QUICK = {"hidden": 32, "layers": 1, "actor_learning_rate": 1e-2, "critic_learning_rate": 1e-2}
 LATENTS = [
     partial(GaussianRSSM, stoch=4, deter=8, hidden=8),
     partial(CategoricalRSSM, stack=2, classes=4, deter=8, hidden=8),
 ]
-
-
-def pixel_model(space, dynamics):
-    torch.manual_seed(0)
-    encoder, decoder = partial(ConvEncoder, depth=2), partial(ConvDecoder, depth=2)
-    model = WorldModel(SHAPE, space, encoder=encoder, decoder=decoder, dynamics=dynamics)
-    for parameter in model.parameters():
-        # Heads start at zero, and a zero passes no gradient that could leak.
-        parameter.data += 0.1 * torch.randn_like(parameter)
-    return model
-
-
-def pixels(space, rows=3, steps=4, ended=False):
-    generator = torch.Generator().manual_seed(0)
-    first = torch.zeros(rows, steps, dtype=torch.bool)
-    first[:, 0] = True
-    return Batch(
-        torch.randint(0, 256, (rows, steps, *SHAPE), generator=generator).to(torch.uint8),
-        torch.zeros(rows, steps, space.dim),
-        torch.rand(rows, steps, generator=generator),
-        first,
-        torch.full((rows, steps), ended),
-    )
 
 
 def learner(model, space, gradient, **options):

@@ -19,7 +19,7 @@ from worldmodels.behaviours.actors import IMITATION_WEIGHT, ContinuousActor
 from worldmodels.behaviours.base import Starts
 from worldmodels.behaviours.guidance import guided_score, proposals
 from worldmodels.behaviours.labels import LabelMemory, Labels
-from worldmodels.planning import RandomShooting
+from worldmodels.planning import CEM, ICEM, MPPI, PDDM, Gradient, RandomShooting
 from worldmodels.planning.base import Plan, Planner
 from worldmodels.types import ActionSpace
 
@@ -108,6 +108,37 @@ def test_the_student_learns_where_the_search_ended_and_not_the_luckiest_plan():
     teacher = partial(Torn, horizon=2, max_candidates_per_call=100)
     behaviour = Distillation(6, CHOICES, teacher, lessons=4, horizon=5, **QUICK)
     assert behaviour.teach(chain(), at(torch.eye(6)[:4])).action.tolist() == [[0.0, 1.0]] * 4
+
+
+TEACHERS = {
+    "RandomShooting": partial(RandomShooting, horizon=2, candidates=300),
+    "CEM": partial(CEM, horizon=2, candidates=64, iterations=4, elites=8),
+    "ICEM": partial(ICEM, horizon=2, candidates=64, iterations=4, elites=8, carried=2),
+    "MPPI": partial(MPPI, horizon=2, candidates=64, iterations=4),
+    "PDDM": partial(PDDM, horizon=2, candidates=64, iterations=4),
+    "Gradient": partial(Gradient, horizon=2),
+}
+
+
+@pytest.mark.parametrize("teacher", TEACHERS.values(), ids=TEACHERS)
+def test_every_planner_can_teach_numbers(teacher):
+    torch.manual_seed(0)
+    model = aim()
+    behaviour = Distillation(2, model.action_space, teacher, lessons=4, visited=0.0, **QUICK)
+    labels = behaviour.teach(model, at(torch.rand(4, 2)))
+    # The best action is 0.5, whatever came before.
+    assert (labels.action - 0.5).abs().max() < 0.15
+    assert not labels.action.requires_grad
+
+
+@pytest.mark.parametrize("name", ["RandomShooting", "CEM", "ICEM", "MPPI", "Gradient"])
+def test_every_planner_of_choices_can_teach_them(name):
+    torch.manual_seed(0)
+    behaviour = Distillation(6, CHOICES, TEACHERS[name], lessons=4, visited=0.0, **QUICK)
+    with torch.no_grad():
+        labels = behaviour.teach(chain(), at(torch.eye(6)[[0, 4, 3, 4]]))
+    # One step left of the end, or two, it goes right; at the left end it stays.
+    assert labels.action.argmax(-1).tolist() == [0, 1, 1, 1]
 
 
 def test_lessons_are_half_replayed_and_half_where_the_student_went():
