@@ -8,9 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from worldmodels.agent import Agent
 from worldmodels.cli import VERBS, main
+from worldmodels.model_folder import load
 from worldmodels.viz.video import read_video
+from worldmodels.world_model import WorldModel
 
 SAMPLE = Path(__file__).parent.parent / "data" / "pong-sample"
 WORLD = ["--env.id=worldmodels/CliffHill-v0", "--env.size=[16,16]", "--env.time_limit=12"]
@@ -298,10 +302,58 @@ def test_record_train_offline_evaluate_and_dream(do, counted):
     assert (len(video.frames), video.fps) == (8, 10)
     told = mistake(do("imagine", "runs/mine", f"--data={counted}", "--policy", *dreams))
     assert "--policy: runs/mine learned no policy; leave it out" in told
+    told = mistake(do("evaluate", "runs/mine", "--policy", *dreams))
+    assert "--policy: runs/mine learned no policy; leave it out" in told
+    told = mistake(do("compare", "runs/mine", "--planners=policy"))
+    assert told == "worldmodels compare: runs/mine learned no policy: choose planners"
     told = mistake(do("imagine", "runs/mine", f"--data={counted}", "--episode=3", *dreams))
     assert told.endswith(f"--episode 3: {counted} holds episodes 0 to 2")
+    told = mistake(do("evaluate", "runs/mine", f"--data={counted}", "--planner=CEM", *dreams))
+    assert told == (
+        "worldmodels evaluate: with --data nobody acts: leave out --planner and --policy"
+    )
     told = mistake(do("evaluate", "runs/mine", f"--data={SAMPLE}", *dreams))
     assert "runs/mine was trained on (3, 16, 16)" in told
+
+
+def returned(monkeypatch, cls, method):
+    """Collects what a method of a class will have returned, each with its object."""
+    seen, original = [], getattr(cls, method)
+
+    def spy(self, *given, **options):
+        seen.append((self, original(self, *given, **options)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(cls, method, spy)
+    return seen
+
+
+def test_evaluate_lets_the_policy_act_alone(do, distilled, monkeypatch):
+    decisions = returned(monkeypatch, Agent, "act")
+    command = ["evaluate", distilled, "--episodes=1", "--context=1", "--horizon=2", "--policy"]
+    assert do(*command).status == 0
+    assert len(decisions) == 4
+    for agent, (action, after) in decisions:
+        policy = agent.behaviour.policy(agent.world_model.feature(after.latent))
+        assert torch.equal(action, policy.mode())
+        assert not after.plan.evaluations.any()
+    assert json.loads((distilled / "evaluation.json").read_text())["acting"] == "policy"
+    told = mistake(do(*command, "--planner=CEM"))
+    assert told == (
+        "worldmodels evaluate: --policy and --planner CEM: only one can act, leave out the other"
+    )
+
+
+def test_imagine_lets_the_policy_act_in_the_dream(do, distilled, monkeypatch):
+    dreams = returned(monkeypatch, WorldModel, "imagine")
+    done = do("imagine", distilled, "--policy", "--out=dream.gif", "--context=1", "--horizon=3")
+    assert done.out == "wrote dream.gif: 4 frames at 10 per second\n"
+    assert len(read_video("dream.gif").frames) == 4
+    # The dreams before are proposals, made while the guided planner played the true episode.
+    dream = dreams[-1][1]
+    mode = load(distilled).behaviour.policy(dream.feature[:, :-1]).mode()
+    assert dream.action.shape == (2, 3, 1)
+    torch.testing.assert_close(dream.action, mode)
 
 
 def script(*words):

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from worldmodels.model_folder import FORMAT, agent_parser, build_agent, load, read_about, save_agent
 from worldmodels.planning import CEM, RandomShooting
@@ -111,6 +112,16 @@ def test_a_missing_model_says_where_it_should_be(tmp_path):
         load(tmp_path / "nothing")
     run = tmp_path / "nothing"
     assert one_line(error) == f"no trained model in {run}: expected {run}/model/model.json"
+
+
+def test_weights_of_an_older_class_are_told_in_one_line(saved):
+    file = saved[0] / "model" / "weights.safetensors"
+    weights = load_file(file)
+    del weights[next(iter(weights))]
+    save_file(weights, file)
+    with pytest.raises(ValueError, match="which have changed since: train it again") as error:
+        load(saved[0])
+    assert "Missing key(s)" in one_line(error)
 
 
 def test_a_newer_format_asks_for_an_update(saved):

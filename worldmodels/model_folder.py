@@ -142,7 +142,14 @@ def load(run: Path | str, device: torch.device | str = "cpu", **overrides: Any) 
     space = ActionSpace(**about["action_space"])
     with weights_follow():
         agent = build_agent(tuple(about["obs_shape"]), space, **parts)
-    _load_weights(agent, _read_weights(_model_folder(run) / "weights.safetensors"))
+    weights = _read_weights(_model_folder(run) / "weights.safetensors")
+    try:
+        _load_weights(agent, weights)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the weights of {run} are not those of its classes, which have changed since: train "
+            f"it again, or use the version that did ({' '.join(str(error).split())})"
+        ) from error
     return agent.to(device).eval()
 
 

@@ -17,12 +17,17 @@ from worldmodels.viz.bands import Interval
 from worldmodels.viz.comparison import Measure, comparison_chart
 from worldmodels.viz.plots import save_figure
 
+_PLANNERS = (
+    "a,b,c; default: all. The policy and the guided planner of a run with a behaviour are listed "
+    "too; 'policy' lists these alone"
+)
+
 
 def compare_planners(arguments: Sequence[str]) -> None:
     """Compares planners and policies on one world model, from the same start states."""
     parser = OptionParser(prog="worldmodels compare", description=compare_planners.__doc__)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--planners", type=str, default="", help="a,b,c; default: all")
+    parser.add_argument("--planners", type=str, default="", help=_PLANNERS)
     parser.add_argument("--episodes", type=int, default=10, help="played by each")
     parser.add_argument("--seed", type=int, default=1000, help="of the first episode")
     parser.add_argument("--out", type=Path | None, default=None, help="default: RUN/compare")

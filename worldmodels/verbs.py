@@ -9,7 +9,8 @@ from typing import Any
 from jsonargparse import Namespace
 from rich.console import Console
 
-from worldmodels.agent import Agent
+from worldmodels.agent import Agent, ByPolicy
+from worldmodels.behaviours.base import Behaviour
 from worldmodels.behaviours.model_free import dreams
 from worldmodels.dynamics.check import check_dynamics
 from worldmodels.envs.base import PixelEnv
@@ -149,17 +150,18 @@ def evaluate(arguments: Sequence[str]) -> None:
     parser.add_argument("--data", type=Path | None, default=None, help="dream from this data set")
     parser.add_argument("--seed", type=int, default=1000)
     parser.add_argument("--planner", type=str | None, default=None, help=_PLANNER)
+    parser.add_argument("--policy", action="store_true", help="act by the run's policy alone")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     options = parser.read(arguments)
     _check_counts(options, "episodes", "context", "horizon", "sequences")
-    agent = _agent_of(options.run, options.planner)
+    agent = _actor_of(options)
     report: dict[str, Any] = {"run": str(options.run)}
     lines: list[str] = []
     if options.data is None:
         env = _env_of(options.run)
         result = evaluate_returns(agent, env, options.episodes, options.seed)
         env.close()
-        report |= result.as_dict()
+        report |= {"acting": agent.acting.name, **result.as_dict()}
         episodes, lines = result.episodes, result.lines()
     else:
         episodes = list(_data_for(options.run, agent, options.data))
@@ -261,12 +263,29 @@ def _agent_of(run: Path, planner: str | None) -> Agent:
     return load(run) if planner is None else load_planning(run, planner)
 
 
+def _actor_of(options: Namespace) -> Agent:
+    run, planner = options.run, options.planner
+    if options.policy and planner is not None:
+        raise ValueError(f"--policy and --planner {planner}: only one can act, leave out the other")
+    if options.data is not None and (options.policy or planner is not None):
+        raise ValueError("with --data nobody acts: leave out --planner and --policy")
+    agent = _agent_of(run, planner)
+    if options.policy:
+        _behaviour_of(run, agent)
+        agent.acting = ByPolicy()
+    return agent
+
+
 def _policy_of(run: Path, agent: Agent) -> Policy:
     """The mode of the run's policy, as a function of features."""
-    behaviour = agent.behaviour
-    if behaviour is None:
-        raise ValueError(f"--policy: {run} learned no policy; leave it out, or train with a recipe")
+    behaviour = _behaviour_of(run, agent)
     return lambda feature: behaviour.policy(feature).mode()
+
+
+def _behaviour_of(run: Path, agent: Agent) -> Behaviour:
+    if agent.behaviour is None:
+        raise ValueError(f"--policy: {run} learned no policy; leave it out, or train with a recipe")
+    return agent.behaviour
 
 
 def _env_of(run: Path) -> PixelEnv:

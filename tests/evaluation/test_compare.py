@@ -1,22 +1,27 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
-from worldmodels.agent import Agent
+from worldmodels.agent import Agent, ByGuidedPlanner, ByPlanner
+from worldmodels.behaviours import ActorCritic
 from worldmodels.cli import main
 from worldmodels.envs.make import make_env
 from worldmodels.evaluation.compare import (
     Contender,
     compare,
+    guided_promise,
     plan_promise,
     policy_promise,
     window_returns,
 )
-from worldmodels.evaluation.contenders import PLANNERS, find_planner, load_planning
+from worldmodels.evaluation.contenders import PLANNERS, contenders, find_planner, load_planning
+from worldmodels.model_folder import agent_parser, build_agent, save_agent
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ConvEncoder
+from worldmodels.objectives import ActionCost, Minimum
 from worldmodels.planning import CEM, MPC, RandomShooting
 from worldmodels.types import ActionSpace
 from worldmodels.viz.bands import Interval
@@ -105,6 +110,29 @@ def test_a_policy_promises_the_return_of_its_dreams():
     assert policy_promise(agent, state) == 1 + 0.5 * 2 + 0.25 * 4
 
 
+class Reads(WorldModel):
+    """A plan is worth the number that its choices spell; with a value, its nearness to 21."""
+
+    def score(self, state, actions, value=None, objective=None, aggregation=None):
+        torch.rand(1)
+        choice = actions.argmax(-1).float()
+        number = 10 * choice[..., 0] + choice[..., 1]
+        return number if value is None else 1000 - (number - 21).abs()
+
+
+def test_a_guided_planner_promises_its_plans_return_without_the_value():
+    model = Reads((3, 64, 64), SPACE, encoder=lambda shape: ConvEncoder(shape, depth=1))
+    behaviour = ActorCritic(model.dynamics.feature_dim, SPACE, hidden=4)
+    controller = MPC(RandomShooting(SPACE, horizon=2, candidates=64))
+    agent = Agent(model, controller, behaviour=behaviour, acting=ByGuidedPlanner(proposals=0))
+    frame = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+    _, after = agent.act(frame, torch.tensor([True]), agent.initial(1, 0))
+    assert plan_promise(agent, after) == 1000
+    before = torch.get_rng_state()
+    assert guided_promise(agent, after) == 21
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 class FirstFrames(Agent):
     """Remembers what every episode started with."""
 
@@ -151,54 +179,88 @@ def test_the_chart_has_a_row_per_name_and_a_plot_per_measure():
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "b"]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run trained for one update."""
-    folder = tmp_path_factory.mktemp("compared")
-    command = [
-        "fit", "--env.id=worldmodels/CliffHill-v0", "--env.size=[16,16]", "--env.time_limit=4",
-        "--env.num_envs=2",
-        "--model.encoder.depth=2", "--model.decoder.depth=2", "--model.dynamics.stoch=4",
-        "--model.dynamics.deter=8", "--model.dynamics.hidden=8", "--planner.horizon=2",
-        "--planner.candidates=4", "--planner.iterations=1", "--planner.elites=2",
-        "--batches.batch_size=2", "--batches.batch_length=4", "--updates=1", "--round_updates=1",
-        "--collect.prefill=20", f"--out={folder}",
-    ]  # fmt: skip
-    assert main(command) == 0
-    return folder / "run"
-
-
-def test_another_planner_looks_as_far_ahead(run):
-    assert load_planning(run, "mppi").controller.planner.horizon == 2
-    own = load_planning(run, "cem").controller.planner
+def test_another_planner_looks_as_far_ahead(distilled):
+    assert load_planning(distilled, "mppi").controller.planner.horizon == 2
+    own = load_planning(distilled, "cem").controller.planner
     assert isinstance(own, CEM)
     assert own.candidates == 4
 
 
-def test_a_planner_comes_from_yaml_too(run, tmp_path):
+def test_a_planner_comes_from_yaml_too(distilled, tmp_path):
     file = tmp_path / "planner.yaml"
     file.write_text(
         "class_path: ICEM\ninit_args: {horizon: 3, candidates: 7, elites: 2, carried: 1}"
     )
-    planner = load_planning(run, str(file)).controller.planner
+    planner = load_planning(distilled, str(file)).controller.planner
     assert (type(planner).__name__, planner.horizon) == ("ICEM", 3)
 
 
-def test_the_verb_writes_a_table_a_figure_and_json(run, capsys):
-    assert main(["compare", str(run), "--planners=cem,MPPI", "--episodes=2"]) == 0
-    report = json.loads((run / "compare" / "compare.json").read_text())
-    assert list(report["compared"]) == ["CEM", "MPPI"]
+def test_the_verb_writes_a_table_a_figure_and_json(distilled, tmp_path, capsys):
+    command = ["compare", str(distilled), "--planners=cem,MPPI", f"--out={tmp_path}"]
+    assert main([*command, "--episodes=2"]) == 0
+    rows = json.loads((tmp_path / "compare.json").read_text())["compared"]
+    # The student and its teacher come after the planners.
+    assert list(rows) == ["CEM", "MPPI", "policy", "guided planner"]
     # Four drawn, the warm start, the kept plan of the last decision; then two finalists.
-    assert report["compared"]["CEM"]["evaluations"] == 4 + 1 + 1 + 2
-    assert len(report["compared"]["MPPI"]["returns"]) == 2
-    assert (run / "compare" / "compare.png").stat().st_size > 5000
+    assert rows["CEM"]["evaluations"] == 4 + 1 + 1 + 2
+    assert rows["policy"]["evaluations"] == 0
+    # The teacher also looks at two proposals of the student.
+    assert rows["guided planner"]["evaluations"] == rows["CEM"]["evaluations"] + 2
+    assert all(row["decision_ms"] > 0 for row in rows.values())
+    assert all(len(row["returns"]) == 2 for row in rows.values())
+    assert (tmp_path / "compare.png").stat().st_size > 5000
     assert "promised" in capsys.readouterr().out
 
 
-def test_an_unknown_planner_is_one_line(run, capsys):
-    assert main(["compare", str(run), "--planners=cem,foo"]) == 2
+def test_policy_in_place_of_planners_leaves_student_and_teacher(distilled):
+    names = [player.name for player in contenders(distilled, ["Policy"])]
+    assert names == ["policy", "guided planner"]
+
+
+def acts_by(run, folder, acting, **options):
+    """A copy of a run's model whose own way of acting is another."""
+    shutil.copytree(run / "model", folder / "model")
+    file = folder / "model" / "model.json"
+    about = json.loads(file.read_text())
+    given = {name: {"class_path": f"worldmodels.objectives.{cls}"} for name, cls in options.items()}
+    about["agent"]["acting"] = {"class_path": f"worldmodels.agent.{acting}", "init_args": given}
+    file.write_text(json.dumps(about))
+    return folder
+
+
+def test_guided_plans_are_scored_by_the_runs_own_objective(distilled, tmp_path):
+    run = acts_by(distilled, tmp_path, "ByPlanner", objective="ActionCost", aggregation="Minimum")
+    guided = contenders(run, ["policy"])[1].agent.acting
+    assert isinstance(guided.objective, ActionCost)
+    assert isinstance(guided.aggregation, Minimum)
+
+
+def test_plain_plans_are_scored_by_the_guided_planners_objective(distilled, tmp_path):
+    run = acts_by(distilled, tmp_path, "ByGuidedPlanner", objective="ActionCost")
+    planner = load_planning(run, "cem").acting
+    assert type(planner) is ByPlanner
+    assert isinstance(planner.objective, ActionCost)
+    assert planner.aggregation is None
+
+
+def test_a_model_free_run_is_refused_in_one_line(tmp_path, capsys):
+    parser = agent_parser()
+    seeing = ["--model=Perception", "--model.encoder=ConvEncoder", "--model.encoder.depth=2"]
+    options = parser.parse_args([*seeing, "--behaviour=ModelFree", "--acting=ByPolicy"])
+    agent = build_agent((3, 16, 16), ActionSpace(1, False), **parser.instantiate(options))
+    world = {"id": "worldmodels/CliffHill-v0", "size": (16, 16), "time_limit": 4}
+    save_agent(tmp_path / "model", agent, json.loads(parser.dump(options, format="json")), world)
+    assert main(["compare", str(tmp_path), "--planners=cem"]) == 2
+    told = capsys.readouterr()
+    assert told.err.startswith("worldmodels compare: a model-free agent predicts nothing and can ")
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert not (tmp_path / "compare").exists()
+
+
+def test_an_unknown_planner_is_one_line(distilled, capsys):
+    assert main(["compare", str(distilled), "--planners=cem,foo"]) == 2
     assert capsys.readouterr().err == (
         "worldmodels compare: unknown planner 'foo': choose of "
         "RandomShooting, CEM, ICEM, MPPI, PDDM, Gradient, Hybrid\n"
     )
-    assert main(["evaluate", str(run), "--planner=foo"]) == 2
+    assert main(["evaluate", str(distilled), "--planner=foo"]) == 2

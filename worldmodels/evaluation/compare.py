@@ -6,18 +6,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from einops import repeat
 from jaxtyping import Bool, Float, UInt8
 from rich.table import Table
 from torch import Tensor
 
-from worldmodels.agent import Agent, AgentState
+from worldmodels.agent import Agent, AgentState, ByGuidedPlanner
 from worldmodels.dynamics.base import repeat_state
 from worldmodels.envs.base import PixelEnv
 from worldmodels.evaluation.statistics import bootstrap_interval
 from worldmodels.replay.collect import collect_episodes
 from worldmodels.viz.bands import Interval
 
-POLICY_DREAMS = 16
+DREAMS = 16
 
 Promise = Callable[[Agent, AgentState], float]
 """The discounted return over H steps that a decision expects, from the state after it."""
@@ -123,13 +124,25 @@ def policy_promise(agent: Agent, after: AgentState) -> float:
     """The mean return of the policy's own dreams, as long as the planner's plans."""
     assert agent.behaviour is not None
     model, behaviour = agent.world_model, agent.behaviour
-    start = repeat_state(after.latent, POLICY_DREAMS)
+    start = repeat_state(after.latent, DREAMS)
     # Looking must not change what is drawn later.
     with torch.no_grad(), torch.random.fork_rng():
         horizon = agent.controller.planner.horizon
         dream = model.imagine(start, lambda feature: behaviour.policy(feature).mode(), horizon)
     before = torch.cumprod(dream.discount, -1) / dream.discount
     return float((before * dream.reward).sum(-1).mean())
+
+
+def guided_promise(agent: Agent, after: AgentState) -> float:
+    """The mean return of the plan in force, dreamt again without the value of where it ends."""
+    assert isinstance(agent.acting, ByGuidedPlanner)
+    start = repeat_state(after.latent, DREAMS)
+    # The plan has moved on by the action that was just taken.
+    plan = torch.cat([after.action[:, None], after.plan.actions[:, :-1]], 1)
+    plans = repeat(plan, "1 H A -> B 1 H A", B=DREAMS)
+    judge = (None, agent.acting.objective, agent.acting.aggregation)
+    with torch.no_grad(), torch.random.fork_rng():
+        return float(agent.world_model.score(start, plans, *judge).mean())
 
 
 def compare(

@@ -7,8 +7,13 @@ from typing import Any
 
 import yaml
 
-from worldmodels.agent import Agent
-from worldmodels.evaluation.compare import Contender, plan_promise, policy_promise
+from worldmodels.agent import Acting, Agent, ByGuidedPlanner, ByPlanner
+from worldmodels.evaluation.compare import (
+    Contender,
+    guided_promise,
+    plan_promise,
+    policy_promise,
+)
 from worldmodels.model_folder import load, read_about
 from worldmodels.planning import (
     CEM,
@@ -52,15 +57,18 @@ def load_planning(run: Path | str, planner: str) -> Agent:
         FileNotFoundError: when there is no model, or no such file.
         ValueError: when there is no such planner, or an option does not fit it.
     """
-    return load(run, planner=_chosen(run, planner), acting="worldmodels.agent.ByPlanner")
+    return load(run, planner=_chosen(run, planner), acting=_judging_alike(run, ByPlanner))
 
 
 def contenders(run: Path | str, planners: Sequence[str]) -> list[Contender]:
-    """The named planners (all when none is named), and the run's policy where it learned one.
+    """The named planners (all when none is named); where the run has a behaviour, two more.
+
+    These are its policy, and the run's own planner guided by it: student and teacher of a
+    distillation. ``policy`` in place of planners names these two alone.
 
     Raises:
         FileNotFoundError: when there is no model.
-        ValueError: when a planner is unknown; ``policy`` names the policy alone.
+        ValueError: when a planner is unknown, or nobody is left.
     """
     names = [name for name in planners if name.lower() != POLICY]
     if not planners:
@@ -70,11 +78,20 @@ def contenders(run: Path | str, planners: Sequence[str]) -> list[Contender]:
         Contender(cls.__name__, load_planning(run, cls.__name__), plan_promise) for cls in classes
     ]
     if read_about(run)["agent"].get("behaviour"):
-        agent = load(run, acting="worldmodels.agent.ByPolicy")
-        return [*found, Contender(POLICY, agent, policy_promise)]
+        policy = load(run, acting="worldmodels.agent.ByPolicy")
+        guided = load(run, acting=_judging_alike(run, ByGuidedPlanner))
+        found.append(Contender(POLICY, policy, policy_promise))
+        found.append(Contender(guided.acting.name, guided, guided_promise))
     if not found:
         raise ValueError(f"{run} learned no policy: choose planners")
     return found
+
+
+def _judging_alike(run: Path | str, acting: type[Acting]) -> dict[str, Any]:
+    """This way of acting, with plans scored by what the run's own way scores them by."""
+    own = (read_about(run)["agent"].get("acting") or {}).get("init_args", {})
+    judge = {name: own[name] for name in ("objective", "aggregation") if name in own}
+    return {"class_path": f"{acting.__module__}.{acting.__name__}", "init_args": judge}
 
 
 def _chosen(run: Path | str, planner: str) -> dict[str, Any]:

@@ -45,6 +45,13 @@ _EvaluateFactory = Callable[[PixelEnv, Metrics, int], Evaluate]
 _MetricsFactory = Callable[[Clock, Callable[[], int], Callable[[], int]], Metrics]
 _PanelsFactory = Callable[[Metrics, ReplayBuffer, Path], Panels]
 
+# What of Lightning's trainer follows from other options.
+_OWNED = (
+    "logger", "callbacks", "max_epochs", "max_steps", "min_epochs", "enable_checkpointing",
+    "enable_progress_bar", "default_root_dir", "log_every_n_steps", "limit_train_batches",
+    "reload_dataloaders_every_n_epochs",
+)  # fmt: skip
+
 
 def fit_parser(prog: str = "worldmodels fit") -> OptionParser:
     """Every option of ``fit``; defaults live beside the arguments they belong to."""
@@ -76,16 +83,7 @@ def fit_parser(prog: str = "worldmodels fit") -> OptionParser:
     add("--evaluate", type=_EvaluateFactory, default=Evaluate)
     add("--metrics", type=_MetricsFactory, default=Metrics)
     add("--panels", type=_PanelsFactory, default=Panels)
-    owned: set[str | int] = {
-        "logger",
-        "callbacks",
-        "max_epochs",
-        "max_steps",
-        "enable_checkpointing",
-    }
-    owned |= {"enable_progress_bar", "default_root_dir", "log_every_n_steps", "min_epochs"}
-    owned |= {"limit_train_batches", "reload_dataloaders_every_n_epochs"}
-    parser.add_class_arguments(L.Trainer, "trainer", skip=owned, instantiate=False)
+    parser.add_class_arguments(L.Trainer, "trainer", skip=set(_OWNED), instantiate=False)
     parser.set_defaults({"trainer.enable_model_summary": False, "trainer.gradient_clip_val": 100.0})
     return parser
 
@@ -169,8 +167,8 @@ class _Job:
         )
         if options.world_model is not None:
             adopt_world_model(options.world_model, self.agent.world_model)
-        if options.keep_value:
-            adopt_critic(options.world_model, self.agent.behaviour)
+            if options.keep_value:
+                adopt_critic(options.world_model, self.agent.behaviour)
         self.module = parts.train(self.agent)
         self.clock = Clock()
         self.metrics = parts.metrics(self.clock, self._env_steps, self._axis)
