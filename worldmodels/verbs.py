@@ -167,9 +167,8 @@ def evaluate(arguments: Sequence[str]) -> None:
         episodes = list(_data_for(options.run, agent, options.data))
     tables = []
     if dreams(agent.world_model):
-        errors = open_loop(
-            agent.world_model, episodes, options.context, options.horizon, options.sequences
-        )
+        sizes = options.context, options.horizon, options.sequences
+        errors = open_loop(agent.world_model, episodes, *sizes)
         _save_errors(errors, options.run)
         report["open_loop"] = errors.as_dict()
         tables.append(errors.table())
