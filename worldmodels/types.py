@@ -20,7 +20,7 @@ the reward received *on arrival* at frame t::
                                                            (a time limit is not terminal)
 
 An episode of T actions therefore has T + 1 rows. Nothing shifts by one outside ``replay/`` and
-``behaviours/returns.py``.
+``behaviours/experience.py``.
 """
 
 from collections.abc import Callable

@@ -278,6 +278,7 @@ def test_numbers_that_cannot_be_are_refused():
     for options, message in [
         ({"teacher_every": 0}, "teacher_every=0: choose 1 or more"),
         ({"lessons": 1}, "lessons=1: choose 2 or more"),
+        ({"lessons": 30, "starts": 14}, "starts=14: lessons=30 need 15 or more"),
         ({"memory": 8}, "memory=8: choose 16 or more"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -77,6 +77,7 @@ class Distillation(Behaviour):
         super().__init__()
         check_imagination(horizon, starts, trace)
         _check_lessons(teacher_every, lessons, visited, proposals, memory, labels)
+        _check_starts(lessons, int(visited * lessons), starts)
         self.teacher = teacher(action_space)
         self.teacher_every, self.lessons, self.proposals = teacher_every, lessons, proposals
         self.labels = labels
@@ -163,6 +164,12 @@ class Distillation(Behaviour):
 
     def _act(self, feature: Tensor) -> Tensor:
         return self.actor(feature).sample()
+
+
+def _check_starts(lessons: int, visited: int, starts: int | None) -> None:
+    needed = max(lessons - visited, visited)
+    if starts is not None and starts < needed:
+        raise ValueError(f"starts={starts}: lessons={lessons} need {needed} or more")
 
 
 def _first(starts: Starts, count: int) -> Starts:

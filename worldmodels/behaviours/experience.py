@@ -63,5 +63,5 @@ def imagined_experience(
 
 
 def weighted_mean(values: Float[Tensor, "N H"], weight: Float[Tensor, "N H"]) -> Float[Tensor, ""]:
-    """The mean over what happened; 0 where nothing did."""
+    """The mean over what happened; 0 where nothing did. Weights of under 1 in all count as 1."""
     return (weight * values).sum() / weight.sum().clamp(min=1)

@@ -92,7 +92,7 @@ class TwoHot:
     def encode(self, value: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch K"]:
         """The two-hot target of ``value``."""
         lower, share = self._locate(value)
-        target = value.new_zeros(*value.shape, len(self.bins))
+        target = self.bins.new_zeros(*value.shape, len(self.bins))
         target.scatter_(-1, lower[..., None], 1 - share[..., None])
         return target.scatter_(-1, lower[..., None] + 1, share[..., None])
 
