@@ -13,9 +13,9 @@ from worldmodels.behaviours import ActorCritic
 from worldmodels.dynamics import Dynamics, EnsembleRSSM, GaussianRSSM
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ConvEncoder
-from worldmodels.objectives import ActionCost, FeatureObjective, Minimum
 from worldmodels.planning import CEM
 from worldmodels.planning.mpc import MPC
+from worldmodels.planning.objectives import ActionCost, FeatureObjective, Minimum
 from worldmodels.rollout import PlanScore
 from worldmodels.types import ActionSpace
 from worldmodels.world_model import WorldModel

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from worldmodels.agent import Agent
+from worldmodels.checkpoint import load
 from worldmodels.cli import VERBS, main
-from worldmodels.model_folder import load
 from worldmodels.viz.video import read_video
 from worldmodels.world_model import WorldModel
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from worldmodels.behaviours.base import Behaviour
 from worldmodels.behaviours.guidance import guided_score, proposals
-from worldmodels.objectives import Aggregation, Objective
+from worldmodels.nn.precision import planning_precision
 from worldmodels.planning.mpc import MPC, PlanState
-from worldmodels.precision import planning_precision
+from worldmodels.planning.objectives import Aggregation, Objective
 from worldmodels.rollout import PlanScore
 from worldmodels.types import ActionSpace, State
 from worldmodels.world_model import WorldModel

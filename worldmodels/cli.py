@@ -11,7 +11,7 @@ from typing import Any
 
 from gymnasium.error import Error as GymnasiumError
 
-from worldmodels.memory import keep_freed_memory
+from worldmodels.nn.memory import keep_freed_memory
 
 VERBS = {
     "demo": ("worldmodels.training.demo:demo", "the main job on a built-in world, in minutes"),

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from worldmodels.options import OptionParser
+from worldmodels.config import OptionParser
 from worldmodels.training.metrics import read_metrics
 from worldmodels.training.run import RunFolder
 from worldmodels.viz.plots import learning_curves, save_figure

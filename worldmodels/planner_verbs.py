@@ -6,13 +6,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from worldmodels.checkpoint import read_about
+from worldmodels.config import OptionParser
 from worldmodels.envs.make import make_env
+from worldmodels.evaluation.agents import agents
 from worldmodels.evaluation.bench import bench_plan
 from worldmodels.evaluation.compare import Comparison, compare, comparison_table
-from worldmodels.evaluation.contenders import contenders
 from worldmodels.evaluation.statistics import bootstrap_interval
-from worldmodels.model_folder import read_about
-from worldmodels.options import OptionParser
 from worldmodels.viz.bands import Interval
 from worldmodels.viz.comparison import Measure, comparison_chart
 from worldmodels.viz.plots import save_figure
@@ -34,7 +34,7 @@ def compare_planners(arguments: Sequence[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.read(arguments)
     names = [name.strip() for name in options.planners.split(",") if name.strip()]
-    players = contenders(options.run, names)
+    players = agents(options.run, names)
     # Whole episodes from given seeds: one copy at a time.
     env = make_env(**(read_about(options.run)["env"] | {"num_envs": 1}))
     compared = compare(players, env, options.episodes, options.seed)

@@ -20,7 +20,7 @@ class Followed(NamedTuple):
 class Rollout(NamedTuple):
     """What an objective may judge: an imagined rollout, more of it on demand.
 
-    The first four fields are those of ``Imagination``. ``frames()`` decodes the H frames after
+    The first four fields are those of ``Trajectory``. ``frames()`` decodes the H frames after
     each action (N H C h w, bytes: no gradient); ``disagreement()`` is the ensemble's about each
     step (N H).
     """

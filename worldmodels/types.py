@@ -69,7 +69,7 @@ class Losses(NamedTuple):
     metrics: dict[str, Tensor]
 
 
-class Imagination(NamedTuple):
+class Trajectory(NamedTuple):
     """A rollout in latent space under a policy or fixed actions.
 
     ``feature[:, 0]`` belongs to the start state; ``action[:, k]`` leads from ``feature[:, k]`` to

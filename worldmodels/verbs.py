@@ -12,6 +12,8 @@ from rich.console import Console
 from worldmodels.agent import Agent, ByPolicy
 from worldmodels.behaviours.base import Behaviour
 from worldmodels.behaviours.model_free import dreams
+from worldmodels.checkpoint import load, read_about
+from worldmodels.config import OptionParser
 from worldmodels.dynamics.check import check_dynamics
 from worldmodels.envs.base import PixelEnv
 from worldmodels.envs.check import check_env
@@ -22,10 +24,8 @@ from worldmodels.evaluation import (
     imagine_episode,
     open_loop,
 )
-from worldmodels.evaluation.contenders import load_planning
-from worldmodels.model_folder import load, read_about
+from worldmodels.evaluation.agents import load_planning
 from worldmodels.nn.check import DecoderReport, EncoderReport, check_decoder, check_encoder
-from worldmodels.options import OptionParser
 from worldmodels.replay.collect import RandomAgent, collect_episodes
 from worldmodels.replay.episode import Episode
 from worldmodels.replay.inspect import inspect_dataset

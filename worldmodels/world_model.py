@@ -27,11 +27,11 @@ from worldmodels.rollout import Followed, Judge, Rollout, judged, valued
 from worldmodels.types import (
     ActionSpace,
     Batch,
-    Imagination,
     Losses,
     ObsShape,
     Policy,
     State,
+    Trajectory,
     Value,
 )
 
@@ -142,7 +142,7 @@ class WorldModel(nn.Module):
         parts["image"], unexplained = self._image_loss(feature, obs)
         total = torch.stack([self.weights[name] * part.mean() for name, part in parts.items()])
         metrics = {f"loss/{name}": part.detach().mean() for name, part in parts.items()}
-        metrics |= {"kl": kl.detach().mean(), "image_unexplained": unexplained}
+        metrics |= {"kl": kl.detach().mean(), "image_fvu": unexplained}
         return Losses(total.sum(), metrics), posterior
 
     def _image_loss(self, feature: Tensor, obs: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,13 +157,13 @@ class WorldModel(nn.Module):
         power = target.square().sum((-1, -2, -3)).mean()
         return error, error.detach().mean() / power.clamp(min=1e-8)
 
-    def rollout(self, start: State, actions: Float[Tensor, "N H A"]) -> Imagination:
+    def rollout(self, start: State, actions: Float[Tensor, "N H A"]) -> Trajectory:
         """Imagines the outcome of given actions."""
         return self._imagined(start, Followed(self.dynamics.imagine(start, actions), actions))
 
     def imagine(
         self, start: State, policy: Policy, horizon: int, objective: Judge | None = None
-    ) -> Imagination:
+    ) -> Trajectory:
         """Imagines ``horizon`` steps of a policy that acts on features.
 
         Rewards are an objective's (see ``objectives.py``), the learned ones when None.
@@ -181,10 +181,10 @@ class WorldModel(nn.Module):
 
     def _imagined(
         self, start: State, followed: Followed, objective: Judge | None = None
-    ) -> Imagination:
+    ) -> Trajectory:
         after = self.feature(followed.states)
         feature = torch.cat([self.feature(start)[:, None], after], 1)
-        dream = Imagination(feature, followed.actions, self.reward(after), self.discounts(after))
+        dream = Trajectory(feature, followed.actions, self.reward(after), self.discounts(after))
         if objective is None:
             return dream
         return dream._replace(reward=judged(objective, self._rollout(start, followed, dream)))
@@ -255,7 +255,7 @@ class WorldModel(nn.Module):
             total if value is None else total + reached[:, -1] * valued(value, dream.feature[:, -1])
         )
 
-    def _rollout(self, start: State, followed: Followed, dream: Imagination) -> Rollout:
+    def _rollout(self, start: State, followed: Followed, dream: Trajectory) -> Rollout:
         def disagreement() -> Tensor:
             states = map_state(
                 lambda first, later: torch.cat([first[:, None], later[:, :-1]], 1),

@@ -17,7 +17,7 @@ LEFT, RIGHT = torch.eye(2)
 
 
 class Opinion(Behaviour):
-    """Goes right with probability 3/4, and finds place 2 worth 10."""
+    """Goes right with probability 3/4, and finds place 2 value 10."""
 
     def __init__(self):
         super().__init__()

@@ -14,10 +14,10 @@ from known_worlds import (
 )
 
 from worldmodels.behaviours import ActorCritic, DynamicsBackprop, Reinforce
-from worldmodels.behaviours.base import draw_starts
+from worldmodels.behaviours.base import sample_starts
 from worldmodels.dynamics import CategoricalRSSM, EnsembleRSSM, GaussianRSSM
 from worldmodels.nn.distributions import OneHotStraightThrough
-from worldmodels.objectives import Curiosity, FeatureObjective
+from worldmodels.planning.objectives import Curiosity, FeatureObjective
 from worldmodels.types import ActionSpace
 
 QUICK = {"hidden": 32, "layers": 1, "actor_learning_rate": 1e-2, "critic_learning_rate": 1e-2}
@@ -27,13 +27,13 @@ LATENTS = [
 ]
 
 
-def learner(model, space, gradient, **options):
+def algorithm(model, space, gradient, **options):
     torch.manual_seed(1)
     options = {"horizon": 4, "hidden": 8, "layers": 1, "entropy": 0.1} | options
-    learner = ActorCritic(model.dynamics.feature_dim, space, gradient, **options)
-    for parameter in learner.parameters():
+    algorithm = ActorCritic(model.dynamics.feature_dim, space, gradient, **options)
+    for parameter in algorithm.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
-    return learner
+    return algorithm
 
 
 def answer(head, k):
@@ -54,7 +54,7 @@ SPACES = [ActionSpace(2, False), ActionSpace(3, True)]
 @pytest.mark.parametrize("gradient", [Reinforce, DynamicsBackprop])
 def test_no_gradient_crosses_between_world_model_and_behaviour(gradient, space, dynamics):
     model, batch = pixel_model(space, dynamics), pixels(space)
-    behaviour = learner(model, space, gradient)
+    behaviour = algorithm(model, space, gradient)
     torch.manual_seed(2)
     model.loss(batch)[0].total.backward()
     alone = gradients(model)
@@ -77,7 +77,7 @@ def test_no_gradient_crosses_between_world_model_and_behaviour(gradient, space, 
 @pytest.mark.parametrize("gradient", [Reinforce, DynamicsBackprop])
 def test_mixed_precision_gives_nearly_the_same_losses(gradient, space, dynamics):
     model, batch = pixel_model(space, dynamics), pixels(space)
-    behaviour = learner(model, space, gradient, horizon=1)
+    behaviour = algorithm(model, space, gradient, horizon=1)
     posterior = model.loss(batch)[1]
     found = []
     for enabled in (False, True):
@@ -97,7 +97,7 @@ def test_a_frozen_part_of_the_model_stays_frozen():
     model, batch = pixel_model(space, LATENTS[0]), pixels(space)
     model.encoder.requires_grad_(False)
     posterior = model.loss(batch)[1]
-    learner(model, space, DynamicsBackprop).loss(model, batch, posterior)
+    algorithm(model, space, DynamicsBackprop).loss(model, batch, posterior)
     assert not any(p.requires_grad for p in model.encoder.parameters())
     assert all(p.requires_grad for p in model.dynamics.parameters())
 
@@ -106,7 +106,7 @@ def test_a_frozen_part_of_the_model_stays_frozen():
 def test_imagination_that_starts_at_terminal_states_yields_nothing(gradient):
     space = SPACES[1]
     model, batch = pixel_model(space, LATENTS[0]), pixels(space, ended=True)
-    behaviour = learner(model, space, gradient)
+    behaviour = algorithm(model, space, gradient)
     losses = behaviour.loss(model, batch, model.loss(batch)[1])
     losses.total.backward()
     assert losses.total == 0
@@ -118,14 +118,14 @@ def test_starts_are_a_random_subset_without_repetition():
     features = torch.eye(6)
     batch, posterior = replayed(features, terminal=features[:, -1].bool())
     torch.manual_seed(0)
-    draws = [draw_starts(batch, posterior, 4) for _ in range(50)]
+    draws = [sample_starts(batch, posterior, 4) for _ in range(50)]
     seen = torch.stack([draw.state.onehot.sum(0) for draw in draws])
     assert (seen.sum(1) == 4).all()
     assert seen.max() == 1
     assert (seen.sum(0) > 20).all()
     for draw in draws:
         assert torch.equal(draw.alive, 1 - draw.state.onehot[:, -1])
-    assert len(draw_starts(batch, posterior, None).alive) == 6
+    assert len(sample_starts(batch, posterior, None).alive) == 6
 
 
 def test_reinforce_weighs_log_probabilities_by_the_advantage():
@@ -139,11 +139,13 @@ def test_reinforce_weighs_log_probabilities_by_the_advantage():
 
 def test_the_losses_of_a_dream_by_hand():
     model = chain(discount=0.8)
-    behaviour = ActorCritic(6, model.action_space, horizon=2, entropy=0.5, trace=0.9, **QUICK)
+    behaviour = ActorCritic(
+        6, model.action_space, horizon=2, entropy_coef=0.5, lambda_=0.9, **QUICK
+    )
     torch.manual_seed(0)
     # Place 4, next to the end: right pays 1 and ends, left leads to 3.
     batch, posterior = replayed(torch.eye(6)[[4]])
-    dream = behaviour.dream(model, draw_starts(batch, posterior, None))
+    dream = behaviour.dream(model, sample_starts(batch, posterior, None))
     places = dream.steps.feature[0].argmax(-1).tolist()
     went_right = places[1] == 5
     # The critic starts at 0 everywhere, so only rewards count.
@@ -165,7 +167,7 @@ def test_the_losses_of_a_dream_by_hand():
 def test_the_actor_counts_in_units_of_the_scale_of_returns(gradient):
     model = chain(discount=0.8)
     behaviour = ActorCritic(
-        6, model.action_space, gradient, horizon=1, entropy=0.5, scale_rate=0.0, **QUICK
+        6, model.action_space, gradient, horizon=1, entropy_coef=0.5, return_ema=0.0, **QUICK
     )
     # Returns ranged from -2 to 8; at rate 0 that is what they do for ever.
     ends = {"low": torch.tensor(-2.0), "high": torch.tensor(8.0), "started": torch.tensor(True)}
@@ -173,7 +175,7 @@ def test_the_actor_counts_in_units_of_the_scale_of_returns(gradient):
     value = answer(behaviour.critic.target, 135)
     batch, posterior = replayed(torch.eye(6)[[4] * 8])
     torch.manual_seed(0)
-    dream = behaviour.dream(model, draw_starts(batch, posterior, None))
+    dream = behaviour.dream(model, sample_starts(batch, posterior, None))
     # From place 4 right pays 1 and ends, left pays nothing and leads to 3.
     went_right = dream.steps.feature[:, 1, 5].tolist()
     returns = torch.tensor([1.0 if right else 0.8 * value for right in went_right])
@@ -196,13 +198,13 @@ def test_returns_and_baselines_are_the_slow_targets_and_not_the_heads():
     answer(behaviour.critic.head, 150)
     slow = answer(behaviour.critic.target, 135)
     # From place 3 neither way pays: all there is comes after it.
-    dream = behaviour.dream(model, draw_starts(*replayed(torch.eye(6)[[3]]), None))
+    dream = behaviour.dream(model, sample_starts(*replayed(torch.eye(6)[[3]]), None))
     assert dream.returns.item() == pytest.approx(0.8 * slow, rel=1e-6)
     assert dream.value.item() == pytest.approx(slow, rel=1e-6)
 
 
 def test_the_target_moves_by_its_rate():
-    behaviour = ActorCritic(6, SPACES[1], target_rate=0.25, **QUICK)
+    behaviour = ActorCritic(6, SPACES[1], tau=0.25, **QUICK)
     before = [p.clone() for p in behaviour.critic.target.parameters()]
     for parameter in behaviour.critic.head.parameters():
         parameter.data += 1
@@ -218,7 +220,7 @@ def test_the_value_on_the_chain_is_the_optimal_one():
     # times this rate and a tenth of the entropy two seeds of eight did, at these none.
     slow = QUICK | {"actor_learning_rate": 3e-3}
     behaviour = ActorCritic(
-        6, model.action_space, Reinforce, horizon=5, entropy=1e-2, target_rate=0.2, **slow
+        6, model.action_space, Reinforce, horizon=5, entropy_coef=1e-2, tau=0.2, **slow
     )
     train(behaviour, model, *everywhere_on_the_chain(), updates=250)
     places = torch.eye(6)[:5]
@@ -237,7 +239,7 @@ def test_a_continuous_policy_finds_the_best_action_and_its_value(gradient):
     torch.manual_seed(0)
     model = aim(discount=0.8)
     behaviour = ActorCritic(
-        2, model.action_space, gradient, horizon=5, entropy=1e-3, target_rate=0.2, **QUICK
+        2, model.action_space, gradient, horizon=5, entropy_coef=1e-3, tau=0.2, **QUICK
     )
     batch, posterior = replayed(torch.rand(24, 2))
     train(behaviour, model, batch, posterior, updates=200)
@@ -252,8 +254,8 @@ def test_a_continuous_policy_finds_the_best_action_and_its_value(gradient):
     [
         ({"horizon": 0}, "horizon=0: choose 1 or more"),
         ({"starts": 0}, "starts=0: choose 1 or more"),
-        ({"trace": 1.5}, "trace=1.5: choose a lambda between 0 and 1"),
-        ({"target_rate": 0.0}, "target_rate=0.0: choose a share above 0 and at most 1"),
+        ({"lambda_": 1.5}, "lambda_=1.5: choose a lambda between 0 and 1"),
+        ({"tau": 0.0}, "tau=0.0: choose a share above 0 and at most 1"),
     ],
 )
 def test_a_rollout_that_cannot_be_is_refused(options, message):
@@ -266,8 +268,10 @@ def test_curiosity_rewards_what_the_members_of_an_ensemble_dispute():
     ensemble = partial(EnsembleRSSM, members=3, stoch=4, deter=8, hidden=8)
     model, batch = pixel_model(space, ensemble), pixels(space)
     posterior = model.loss(batch)[1]
-    behaviour = learner(model, space, DynamicsBackprop, objective=Curiosity(bonus=2.0, reward=0.5))
-    starts = draw_starts(batch, posterior, None)
+    behaviour = algorithm(
+        model, space, DynamicsBackprop, objective=Curiosity(bonus=2.0, reward=0.5)
+    )
+    starts = sample_starts(batch, posterior, None)
     torch.manual_seed(3)
     dream = behaviour.dream(model, starts).steps
     torch.manual_seed(3)
@@ -286,7 +290,7 @@ def test_no_gradient_of_curiosity_reaches_the_ensemble(gradient):
     space = SPACES[0]
     ensemble = partial(EnsembleRSSM, members=3, stoch=4, deter=8, hidden=8)
     model, batch = pixel_model(space, ensemble), pixels(space)
-    behaviour = learner(model, space, gradient, objective=Curiosity())
+    behaviour = algorithm(model, space, gradient, objective=Curiosity())
     posterior = model.loss(batch)[1]
     behaviour.loss(model, batch, posterior).total.backward()
     assert all(grad is None for grad in gradients(model))
@@ -296,7 +300,7 @@ def test_no_gradient_of_curiosity_reaches_the_ensemble(gradient):
 def test_curiosity_about_one_model_is_refused():
     space = SPACES[0]
     model, batch = pixel_model(space, LATENTS[0]), pixels(space)
-    behaviour = learner(model, space, Reinforce, objective=Curiosity())
+    behaviour = algorithm(model, space, Reinforce, objective=Curiosity())
     with pytest.raises(TypeError, match="has one opinion and cannot disagree"):
         behaviour.loss(model, batch, model.loss(batch)[1])
 
@@ -306,7 +310,7 @@ def test_a_reward_of_ones_own_is_what_the_policy_maximises():
     model = aim(discount=0.8)
     wants = FeatureObjective(lambda feature: 1 - (feature[..., 1] + 0.5).square())
     behaviour = ActorCritic(
-        2, model.action_space, DynamicsBackprop, horizon=5, entropy=1e-3, target_rate=0.2,
+        2, model.action_space, DynamicsBackprop, horizon=5, entropy_coef=1e-3, tau=0.2,
         objective=wants, **QUICK,
     )  # fmt: skip
     train(behaviour, model, *replayed(torch.rand(24, 2)), updates=100)

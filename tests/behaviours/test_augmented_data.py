@@ -16,7 +16,7 @@ from worldmodels.behaviours import (
     Perception,
     ValidatedLength,
 )
-from worldmodels.dynamics import EnsembleRSSM, GaussianRSSM, KeepMember, RedrawMember
+from worldmodels.dynamics import TS1, EnsembleRSSM, GaussianRSSM, TSinf
 from worldmodels.types import ActionSpace
 
 REAL, CHOICES = ActionSpace(2, False), ActionSpace(3, True)
@@ -25,13 +25,13 @@ NAMES = ["sac", "sac-discrete", "dqn", "ppo", "ppo-discrete"]
 LATENT = partial(GaussianRSSM, stoch=4, deter=8, hidden=8)
 
 
-def augmented(model, learner, steps=2, **options):
+def augmented(model, algorithm, steps=2, **options):
     torch.manual_seed(1)
-    learner = partial(learner, hidden=8, layers=1)
+    algorithm = partial(algorithm, hidden=8, layers=1)
     behaviour = MBPO(
         model.dynamics.feature_dim,
         model.action_space,
-        learner,
+        algorithm,
         partial(FixedLength, steps),
         **options,
     )
@@ -53,11 +53,12 @@ MIXTURES = [(*case, ratio) for case in LEARNERS for ratio in (0.0, 0.3, 1.0)]
 
 
 @pytest.mark.parametrize(
-    ("learner", "space", "ratio"), [case for case in MIXTURES if case[0] is not PPO or not case[2]]
+    ("algorithm", "space", "ratio"),
+    [case for case in MIXTURES if case[0] is not PPO or not case[2]],
 )
-def test_no_gradient_crosses_between_world_model_and_learner(learner, space, ratio):
+def test_no_gradient_crosses_between_world_model_and_learner(algorithm, space, ratio):
     model, batch = pixel_model(space, LATENT), played(space)
-    behaviour = augmented(model, learner, real_ratio=ratio)
+    behaviour = augmented(model, algorithm, real_ratio=ratio)
     torch.manual_seed(2)
     model.loss(batch)[0].total.backward()
     alone = gradients(model)
@@ -96,10 +97,10 @@ def test_without_imagined_data_the_model_is_not_asked():
     assert behaviour.loss(model, batch, posterior).total > 0
 
 
-@pytest.mark.parametrize(("learner", "space"), LEARNERS, ids=NAMES)
-def test_imagination_that_starts_at_terminal_states_teaches_nothing(learner, space):
+@pytest.mark.parametrize(("algorithm", "space"), LEARNERS, ids=NAMES)
+def test_imagination_that_starts_at_terminal_states_teaches_nothing(algorithm, space):
     model, batch = pixel_model(space, LATENT), played(space, ended=True)
-    behaviour = augmented(model, learner, real_ratio=0.0)
+    behaviour = augmented(model, algorithm, real_ratio=0.0)
     losses = behaviour.loss(model, batch, model.loss(batch)[1])
     losses.total.backward()
     assert losses.total == 0
@@ -110,7 +111,7 @@ def test_imagination_that_starts_at_terminal_states_teaches_nothing(learner, spa
 def test_rollouts_branch_from_every_state_under_the_learners_policy():
     model = chain(discount=0.8)
     behaviour = augmented(model, DQN, steps=3)
-    behaviour.learner.act = lambda feature: torch.eye(2)[1].expand(len(feature), 2)
+    behaviour.algorithm.act = lambda feature: torch.eye(2)[1].expand(len(feature), 2)
     batch, posterior = everywhere_on_the_chain(copies=1)
     made = behaviour.branch(model, batch, posterior, 3)
     places = made.feature.argmax(-1)
@@ -144,7 +145,7 @@ def test_rollouts_can_start_where_episodes_do():
     assert losses.metrics["loss/critic"] == 0
 
 
-@pytest.mark.parametrize("propagation", [KeepMember, RedrawMember])
+@pytest.mark.parametrize("propagation", [TSinf, TS1])
 def test_rollouts_follow_the_members_of_an_ensemble(propagation):
     ensemble = partial(EnsembleRSSM, members=3, propagation=propagation, stoch=4, deter=8, hidden=8)
     model, batch = pixel_model(REAL, ensemble), played(REAL, rows=4, steps=6)
@@ -166,13 +167,13 @@ def test_rollouts_follow_the_members_of_an_ensemble(propagation):
     assert torch.equal(members[1:, 0], members[:-1, 1])
     assert set(members[0, 1].tolist()) == {0, 1, 2}
     kept = torch.equal(members[0, 1], members[-1, 1])
-    assert kept == (propagation is KeepMember)
+    assert kept == (propagation is TSinf)
 
 
-@pytest.mark.parametrize(("learner", "space"), LEARNERS, ids=NAMES)
-def test_mixed_precision_gives_nearly_the_same_gradients(learner, space):
+@pytest.mark.parametrize(("algorithm", "space"), LEARNERS, ids=NAMES)
+def test_mixed_precision_gives_nearly_the_same_gradients(algorithm, space):
     model, batch = pixel_model(space, LATENT), played(space)
-    behaviour = augmented(model, learner, steps=1, real_ratio=0.0 if learner is PPO else 0.5)
+    behaviour = augmented(model, algorithm, steps=1, real_ratio=0.0 if algorithm is PPO else 0.5)
     posterior = model.loss(batch)[1]
     found = []
     for enabled in (False, True):
@@ -202,20 +203,20 @@ QUICK = {"hidden": 32, "layers": 1, "critic_learning_rate": 1e-2, "actor_learnin
 FAST = {"hidden": 32, "layers": 1, "critic_learning_rate": 2e-2, "actor_learning_rate": 2e-2}
 CHAIN_LEARNERS = {
     "dqn": (200, partial(
-        DQN, hidden=32, layers=1, learning_rate=2e-2, target_rate=0.2, exploration=0.4
+        DQN, hidden=32, layers=1, learning_rate=2e-2, tau=0.2, exploration=0.4
     )),
     "sac": (220, partial(
-        SAC, **FAST, target_rate=0.2, temperature=0.03, target_entropy=0.01,
+        SAC, **FAST, tau=0.2, temperature=0.03, target_entropy=0.01,
         temperature_learning_rate=3e-2,
     )),
-    "ppo": (120, partial(PPO, **FAST, target_rate=0.2, refresh=3, entropy=1e-2)),
+    "ppo": (120, partial(PPO, **FAST, tau=0.2, refresh=3, entropy_coef=1e-2)),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("learner", CHAIN_LEARNERS)
-def test_the_value_on_the_chain_is_the_optimal_one(learner):
+@pytest.mark.parametrize("algorithm", CHAIN_LEARNERS)
+def test_the_value_on_the_chain_is_the_optimal_one(algorithm):
     torch.manual_seed(0)
-    model, (updates, make) = chain(discount=0.8), CHAIN_LEARNERS[learner]
+    model, (updates, make) = chain(discount=0.8), CHAIN_LEARNERS[algorithm]
     behaviour = MBPO(6, model.action_space, make, partial(FixedLength, 3), real_ratio=0.0)
     train(behaviour, model, *everywhere_on_the_chain(copies=2), updates=updates)
     places, expected = torch.eye(6)[:5], optimal_chain_values(0.8)[:5]
@@ -228,17 +229,17 @@ def test_the_value_on_the_chain_is_the_optimal_one(learner):
 
 AIM_LEARNERS = {
     "sac": (300, partial(
-        SAC, **QUICK | {"actor_learning_rate": 5e-3}, target_rate=0.2, temperature=0.02,
+        SAC, **QUICK | {"actor_learning_rate": 5e-3}, tau=0.2, temperature=0.02,
         temperature_learning_rate=1e-2, target_entropy=-1.5,
     )),
-    "ppo": (300, partial(PPO, **QUICK, target_rate=0.2, refresh=3)),
+    "ppo": (300, partial(PPO, **QUICK, tau=0.2, refresh=3)),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("learner", AIM_LEARNERS)
-def test_a_continuous_policy_finds_a_good_action_and_its_value(learner):
+@pytest.mark.parametrize("algorithm", AIM_LEARNERS)
+def test_a_continuous_policy_finds_a_good_action_and_its_value(algorithm):
     torch.manual_seed(0)
-    model, (updates, make) = aim(discount=0.8), AIM_LEARNERS[learner]
+    model, (updates, make) = aim(discount=0.8), AIM_LEARNERS[algorithm]
     behaviour = MBPO(2, model.action_space, make, partial(FixedLength, 2), real_ratio=0.0)
     batch, posterior = replayed(torch.rand(24, 2))
     train(behaviour, model, batch, posterior, updates=updates)
@@ -256,7 +257,7 @@ def test_a_continuous_policy_finds_a_good_action_and_its_value(learner):
         (lambda: MBPO(4, CHOICES, starts=0), "starts=0: choose 1 or more"),
         (
             lambda: MBPO(4, CHOICES, PPO, real_ratio=0.1),
-            r"real_ratio=0\.1: PPO learns from its present policy's experience alone.*ratio 0$",
+            r"real_ratio=0\.1: PPO learns from its present policy's transitions alone.*ratio 0$",
         ),
         (lambda: FixedLength(0), "steps=0: imagine 1 step or more"),
         (lambda: LinearLength(begin=5, end=5), "begin=5, end=5: begin at 0 or later"),

@@ -18,7 +18,7 @@ from worldmodels.behaviours import (
     Perception,
     Reinforce,
 )
-from worldmodels.model_folder import load
+from worldmodels.checkpoint import load
 from worldmodels.training.fit import fit, fit_parser
 from worldmodels.verbs import evaluate, imagine
 
@@ -51,7 +51,7 @@ def test_a_recipe_trains_and_its_agent_acts_as_it_says(tmp_path, recipe, behavio
 
 
 @pytest.mark.parametrize(
-    ("recipe", "env", "behaviour", "learner"),
+    ("recipe", "env", "behaviour", "algorithm"),
     [
         ("mbpo_sac", "cartswing", MBPO, SAC),
         ("mbpo_ppo", "cartswing", MBPO, PPO),
@@ -61,12 +61,12 @@ def test_a_recipe_trains_and_its_agent_acts_as_it_says(tmp_path, recipe, behavio
         ("dqn", "detourmaze", ModelFree, DQN),
     ],
 )
-def test_a_learner_trains_with_a_model_and_without(tmp_path, recipe, env, behaviour, learner):
+def test_a_learner_trains_with_a_model_and_without(tmp_path, recipe, env, behaviour, algorithm):
     configs = [f"--config={CONFIGS}/{name}.yaml" for name in (f"env/{env}", f"recipe/{recipe}")]
     fit([*configs, *SMALL, "--replay.held_out=0.3", f"--out={tmp_path}", "--name=run"])
     agent = load(tmp_path / "run")
     assert type(agent.behaviour) is behaviour
-    assert type(agent.behaviour.learner) is learner
+    assert type(agent.behaviour.algorithm) is algorithm
     assert type(agent.acting) is ByPolicy
     assert isinstance(agent.world_model, Perception) == (behaviour is ModelFree)
 
@@ -75,7 +75,7 @@ def test_ppo_replays_one_round_that_its_older_policy_collected():
     files = [f"--config={CONFIGS}/{name}.yaml" for name in ("env/cartswing", "recipe/ppo")]
     options = fit_parser().parse_args(files)
     steps = options.round_updates / options.collect.init_args.updates_per_step
-    assert options.behaviour.init_args.learner.init_args.refresh == options.round_updates
+    assert options.behaviour.init_args.algorithm.init_args.refresh == options.round_updates
     assert options.replay.init_args.sampler.init_args.window == pytest.approx(steps)
 
 

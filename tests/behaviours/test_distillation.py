@@ -16,7 +16,7 @@ from known_worlds import (
 
 from worldmodels.behaviours import Distillation
 from worldmodels.behaviours.actors import IMITATION_WEIGHT, ContinuousActor
-from worldmodels.behaviours.base import Starts
+from worldmodels.behaviours.base import StartStates
 from worldmodels.behaviours.guidance import guided_score, proposals
 from worldmodels.behaviours.labels import LabelMemory, Labels
 from worldmodels.planning import CEM, ICEM, MPPI, PDDM, Gradient, RandomShooting
@@ -32,7 +32,7 @@ def pupil(model, space):
     torch.manual_seed(1)
     teacher = partial(RandomShooting, horizon=2, candidates=8)
     behaviour = Distillation(
-        model.dynamics.feature_dim, space, teacher, lessons=8, horizon=3, hidden=8, layers=1
+        model.dynamics.feature_dim, space, teacher, queries=8, horizon=3, hidden=8, layers=1
     )
     for parameter in behaviour.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
@@ -56,8 +56,8 @@ class Exhaustive(Planner):
 
 
 def at(places, alive=None):
-    """Starts in places of the chain."""
-    return Starts(Place(places), torch.ones(len(places)) if alive is None else alive)
+    """StartStates in places of the chain."""
+    return StartStates(Place(places), torch.ones(len(places)) if alive is None else alive)
 
 
 def student(**options):
@@ -66,7 +66,7 @@ def student(**options):
 
 def test_the_student_gets_the_optimal_policy_and_value_from_a_teacher_that_looks_two_steps_ahead():
     torch.manual_seed(0)
-    model, behaviour = chain(discount=0.8), student(teacher_every=2, target_rate=0.2)
+    model, behaviour = chain(discount=0.8), student(query_every=2, tau=0.2)
     train(behaviour, model, *everywhere_on_the_chain(), updates=350)
     places, expected = torch.eye(6)[:5], optimal_chain_values(0.8)[:5]
     value = behaviour.value(places)
@@ -82,7 +82,7 @@ def test_the_teacher_decides_with_the_value_at_its_horizon():
     state = replayed(torch.eye(6)[[2]])[1]._replace(onehot=torch.eye(6)[[2]])
     score = guided_score(model, behaviour, state)
     plans = torch.eye(2)[torch.tensor([[[1], [0]]])]
-    # To the right lies place 3, which is worth 10.
+    # To the right lies place 3, which is value 10.
     torch.testing.assert_close(score(plans), torch.tensor([[8.0, 0.0]]))
 
 
@@ -106,14 +106,14 @@ class Torn(Planner):
 
 def test_the_student_learns_where_the_search_ended_and_not_the_luckiest_plan():
     teacher = partial(Torn, horizon=2, max_candidates_per_call=100)
-    behaviour = Distillation(6, CHOICES, teacher, lessons=4, horizon=5, **QUICK)
+    behaviour = Distillation(6, CHOICES, teacher, queries=4, horizon=5, **QUICK)
     assert behaviour.teach(chain(), at(torch.eye(6)[:4])).action.tolist() == [[0.0, 1.0]] * 4
 
 
 TEACHERS = {
     "RandomShooting": partial(RandomShooting, horizon=2, candidates=300),
     "CEM": partial(CEM, horizon=2, candidates=64, iterations=4, elites=8),
-    "ICEM": partial(ICEM, horizon=2, candidates=64, iterations=4, elites=8, carried=2),
+    "ICEM": partial(ICEM, horizon=2, candidates=64, iterations=4, elites=8, kept_elites=2),
     "MPPI": partial(MPPI, horizon=2, candidates=64, iterations=4),
     "PDDM": partial(PDDM, horizon=2, candidates=64, iterations=4),
     "Gradient": partial(Gradient, horizon=2),
@@ -124,7 +124,9 @@ TEACHERS = {
 def test_every_planner_can_teach_numbers(teacher):
     torch.manual_seed(0)
     model = aim()
-    behaviour = Distillation(2, model.action_space, teacher, lessons=4, visited=0.0, **QUICK)
+    behaviour = Distillation(
+        2, model.action_space, teacher, queries=4, student_fraction=0.0, **QUICK
+    )
     labels = behaviour.teach(model, at(torch.rand(4, 2)))
     # The best action is 0.5, whatever came before.
     assert (labels.action - 0.5).abs().max() < 0.15
@@ -134,7 +136,7 @@ def test_every_planner_can_teach_numbers(teacher):
 @pytest.mark.parametrize("name", ["RandomShooting", "CEM", "ICEM", "MPPI", "Gradient"])
 def test_every_planner_of_choices_can_teach_them(name):
     torch.manual_seed(0)
-    behaviour = Distillation(6, CHOICES, TEACHERS[name], lessons=4, visited=0.0, **QUICK)
+    behaviour = Distillation(6, CHOICES, TEACHERS[name], queries=4, student_fraction=0.0, **QUICK)
     with torch.no_grad():
         labels = behaviour.teach(chain(), at(torch.eye(6)[[0, 4, 3, 4]]))
     # One step left of the end, or two, it goes right; at the left end it stays.
@@ -142,7 +144,7 @@ def test_every_planner_of_choices_can_teach_them(name):
 
 
 def test_lessons_are_half_replayed_and_half_where_the_student_went():
-    model, behaviour = chain(), student(lessons=8)
+    model, behaviour = chain(), student(queries=8)
     behaviour.actor.net.output.bias.data = torch.tensor([-50.0, 50.0])
     behaviour.actor.unimix = 0.0
     torch.manual_seed(0)
@@ -150,9 +152,9 @@ def test_lessons_are_half_replayed_and_half_where_the_student_went():
     labels = behaviour.teach(model, starts)
     assert labels.feature[:4].argmax(-1).tolist() == [0] * 4
     # The student only ever goes right, one to five steps.
-    visited = labels.feature[4:].argmax(-1).tolist()
-    assert min(visited) >= 1
-    assert len(set(visited)) > 1
+    student_fraction = labels.feature[4:].argmax(-1).tolist()
+    assert min(student_fraction) >= 1
+    assert len(set(student_fraction)) > 1
     # From 3 and 4 two steps see the end; untrained, from further left only the 0.1 at place 0.
     places = labels.feature.argmax(-1).tolist()
     for place, action in zip(places, labels.action.argmax(-1).tolist()):
@@ -161,7 +163,7 @@ def test_lessons_are_half_replayed_and_half_where_the_student_went():
 
 def test_the_teacher_is_asked_at_every_kth_update():
     torch.manual_seed(0)
-    model, behaviour = chain(), student(teacher_every=3)
+    model, behaviour = chain(), student(query_every=3)
     train(behaviour, model, *everywhere_on_the_chain(), updates=7)
     assert behaviour.teacher.asked == 3
     assert behaviour.memory.written == 3 * 16
@@ -189,7 +191,7 @@ def test_a_continuous_student_copies_its_teacher_and_knows_the_value():
     torch.manual_seed(0)
     model, teacher = aim(discount=0.8), partial(RandomShooting, horizon=2, candidates=200)
     behaviour = Distillation(
-        2, model.action_space, teacher, teacher_every=2, horizon=5, target_rate=0.2, **QUICK
+        2, model.action_space, teacher, query_every=2, horizon=5, tau=0.2, **QUICK
     )
     train(behaviour, model, *replayed(torch.rand(24, 2)), updates=200)
     features = torch.rand(24, 2)
@@ -251,7 +253,7 @@ def test_a_terminal_state_teaches_nothing():
 
 
 def test_a_label_counts_as_much_as_its_state_is_likely_to_be_reached():
-    model, behaviour = chain(), student(lessons=16, visited=0.5)
+    model, behaviour = chain(), student(queries=16, student_fraction=0.5)
     behaviour.actor.net.output.bias.data = torch.tensor([-50.0, 50.0])
     behaviour.actor.unimix = 0.0
     places = torch.eye(6)[[5] * 4 + [2] * 4]
@@ -267,7 +269,7 @@ def test_a_label_counts_as_much_as_its_state_is_likely_to_be_reached():
 def test_the_students_value_learns_from_the_slow_critic():
     model, behaviour = chain(), student()
     behaviour.critic.target.net.output.bias.data[-1] += 20.0
-    starts = Starts(Place(torch.eye(6)[[2]]), torch.ones(1))
+    starts = StartStates(Place(torch.eye(6)[[2]]), torch.ones(1))
     seen = []
     behaviour.critic.loss = lambda feature, returns: seen.append(returns) or returns * 0
     behaviour.value_loss(model, starts)
@@ -276,9 +278,9 @@ def test_the_students_value_learns_from_the_slow_critic():
 
 def test_numbers_that_cannot_be_are_refused():
     for options, message in [
-        ({"teacher_every": 0}, "teacher_every=0: choose 1 or more"),
-        ({"lessons": 1}, "lessons=1: choose 2 or more"),
-        ({"lessons": 30, "starts": 14}, "starts=14: lessons=30 need 15 or more"),
+        ({"query_every": 0}, "query_every=0: choose 1 or more"),
+        ({"queries": 1}, "queries=1: choose 2 or more"),
+        ({"queries": 30, "starts": 14}, "starts=14: queries=30 need 15 or more"),
         ({"memory": 8}, "memory=8: choose 16 or more"),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -286,14 +288,14 @@ def test_numbers_that_cannot_be_are_refused():
 
 
 def test_without_visits_all_lessons_are_replayed():
-    model, behaviour = chain(), student(lessons=8, visited=0.0)
+    model, behaviour = chain(), student(queries=8, student_fraction=0.0)
     torch.manual_seed(0)
     starts = at(torch.eye(6)[[0] * 8])
     assert behaviour.teach(model, starts).feature.argmax(-1).tolist() == [0] * 8
 
 
 def test_with_nothing_but_visits_no_lesson_is_where_the_student_started():
-    model, behaviour = chain(), student(lessons=8, visited=1.0)
+    model, behaviour = chain(), student(queries=8, student_fraction=1.0)
     behaviour.actor.net.output.bias.data = torch.tensor([-50.0, 50.0])
     behaviour.actor.unimix = 0.0
     starts = at(torch.eye(6)[[0] * 8])
@@ -302,4 +304,4 @@ def test_with_nothing_but_visits_no_lesson_is_where_the_student_started():
 
 def test_a_share_of_visits_above_all_is_refused():
     with pytest.raises(ValueError, match="choose a share"):
-        student(visited=1.5)
+        student(student_fraction=1.5)

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from worldmodels.behaviours import DQN, PPO, SAC
-from worldmodels.behaviours.experience import (
-    Experience,
-)
 from worldmodels.behaviours.ppo import clipped_gain, standardised
-from worldmodels.behaviours.q_values import ContinuousPair, DiscretePair
+from worldmodels.behaviours.q_values import ContinuousQPair, DiscreteQPair
+from worldmodels.behaviours.transitions import (
+    Transitions,
+)
 from worldmodels.nn.distributions import OneHotStraightThrough, TanhNormal
 from worldmodels.types import ActionSpace
 
@@ -25,9 +25,9 @@ def double():
     torch.set_default_dtype(torch.float32)
 
 
-def experience(rows=2, steps=3, dim=2, features=4, **fields):
+def transitions(rows=2, steps=3, dim=2, features=4, **fields):
     onehot = torch.eye(dim)[torch.randint(dim, (rows, steps))]
-    made = Experience(
+    made = Transitions(
         torch.randn(rows, steps, features), onehot, torch.randn(rows, steps),
         0.9 * torch.rand(rows, steps), torch.randn(rows, steps, features),
         torch.ones(rows, steps),
@@ -70,73 +70,73 @@ def test_a_tanh_normals_density_is_the_normals_by_the_slope_of_the_tanh():
 
 
 def test_the_soft_target_for_choices():
-    learner = SAC(4, CHOICES, temperature=0.5, **SMALL)
+    algorithm = SAC(4, CHOICES, temperature=0.5, **SMALL)
     # Probabilities 0.99 * softmax + 0.005.
-    learner.actor.net.output.bias.data = torch.tensor([math.log(3.0), 0.0])
-    learner.critics.target.first = Table(1.0, 4.0)
-    learner.critics.target.second = Table(2.0, 3.0)
+    algorithm.actor.net.output.bias.data = torch.tensor([math.log(3.0), 0.0])
+    algorithm.critics.target.first = Table(1.0, 4.0)
+    algorithm.critics.target.second = Table(2.0, 3.0)
     reward, discount = torch.tensor([[7.0, 7.0]]), torch.tensor([[0.9, 0.0]])
-    made = experience(1, 2, reward=reward, discount=discount)
+    made = transitions(1, 2, reward=reward, discount=discount)
     p = 0.99 * 0.75 + 0.005
     entropy = -p * math.log(p) - (1 - p) * math.log(1 - p)
     # The lesser of 1 and 2, and of 4 and 3.
     soft = p * 1 + (1 - p) * 3 + 0.5 * entropy
-    torch.testing.assert_close(learner.targets(made), torch.tensor([[7 + 0.9 * soft, 7.0]]))
+    torch.testing.assert_close(algorithm.targets(made), torch.tensor([[7 + 0.9 * soft, 7.0]]))
 
 
 def test_the_soft_target_for_real_valued_actions():
-    learner = SAC(4, REAL, temperature=0.5, **SMALL)
-    learner.critics.target.first, learner.critics.target.second = Table(2.0), Table(3.0)
-    made = experience(2, 3, dim=1)
+    algorithm = SAC(4, REAL, temperature=0.5, **SMALL)
+    algorithm.critics.target.first, algorithm.critics.target.second = Table(2.0), Table(3.0)
+    made = transitions(2, 3, dim=1)
     torch.manual_seed(0)
-    target = learner.targets(made)
+    target = algorithm.targets(made)
     torch.manual_seed(0)
     # Untrained: mean 0, standard deviation softplus(0) + 0.1 = ln 2 + 0.1.
     std = math.log(2) + 0.1
     action = torch.tanh(std * torch.randn(2, 3, 1))[..., 0]
     slope = (1 - torch.tanh(std * torch.randn(2, 3, 1)).square()).log()[..., 0]
     entropy = 0.5 * math.log(2 * math.pi * math.e * std**2) + slope
-    worth = torch.where(action > 0, 2 * action, 3 * action)
-    expected = made.reward + made.discount * (worth + 0.5 * entropy)
+    value = torch.where(action > 0, 2 * action, 3 * action)
+    expected = made.reward + made.discount * (value + 0.5 * entropy)
     # Samples are single precision.
     torch.testing.assert_close(target, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_lesser_twin_is_believed_action_by_action():
     feature = torch.zeros(3, 4)
-    pair = ContinuousPair(4, 1, 4, 1, 1.0)
+    pair = ContinuousQPair(4, 1, 4, 1, 1.0)
     pair.first, pair.second = Table(1.0), Table(-2.0)
     policy = TanhNormal(torch.tensor([[-1.0], [0.0], [1.0]]), torch.full((3, 1), 1e-12))
     low, high = math.tanh(-1), math.tanh(1)
-    torch.testing.assert_close(pair.worth(policy, feature), torch.tensor([low, 0.0, -2 * high]))
-    torch.testing.assert_close(pair.best_guess(policy, feature), torch.tensor([low, 0, -2 * high]))
-    pair = DiscretePair(4, 2, 4, 1)
+    torch.testing.assert_close(pair.value(policy, feature), torch.tensor([low, 0.0, -2 * high]))
+    torch.testing.assert_close(pair.mode_value(policy, feature), torch.tensor([low, 0, -2 * high]))
+    pair = DiscreteQPair(4, 2, 4, 1)
     pair.first, pair.second = Table(1.0, 10.0), Table(3.0, 5.0)
     half = OneHotStraightThrough(torch.zeros(3, 2))
-    torch.testing.assert_close(pair.worth(half, feature), torch.tensor([3.0, 3.0, 3.0]))
+    torch.testing.assert_close(pair.value(half, feature), torch.tensor([3.0, 3.0, 3.0]))
 
 
 def test_the_temperature_grows_by_what_the_entropy_lacks():
-    learner = SAC(4, CHOICES, temperature=0.5, target_entropy=0.4, **SMALL)
-    losses = learner.loss(experience())
+    algorithm = SAC(4, CHOICES, temperature=0.5, target_entropy=0.4, **SMALL)
+    losses = algorithm.loss(transitions())
     losses.total.backward()
     # An untrained policy has ln 2 nats; the loss is exp(log temperature) times the difference.
     expected = 0.5 * (math.log(2) - 0.4)
-    assert learner.log_temperature.grad.item() == pytest.approx(expected, rel=1e-6)
+    assert algorithm.log_temperature.grad.item() == pytest.approx(expected, rel=1e-6)
     assert losses.metrics["loss/temperature"].item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_actor_follows_the_soft_value_alone():
     torch.manual_seed(0)
-    learner = shaken(SAC(4, CHOICES, temperature=0.5, **SMALL))
-    made = experience()
-    learner.loss(made).total.backward()
-    policy = learner.actor(made.feature)
-    values = [head(made.feature).detach() for head in learner.critics.heads.children()]
-    temperature = learner.log_temperature.exp().detach()
-    worth = (policy.probs * torch.minimum(*values)).sum(-1)
-    loss = -(worth - temperature * (policy.probs * policy.probs.log()).sum(-1)).mean()
-    parameters = list(learner.actor.parameters())
+    algorithm = shaken(SAC(4, CHOICES, temperature=0.5, **SMALL))
+    made = transitions()
+    algorithm.loss(made).total.backward()
+    policy = algorithm.actor(made.feature)
+    values = [head(made.feature).detach() for head in algorithm.critics.heads.children()]
+    temperature = algorithm.log_temperature.exp().detach()
+    value = (policy.probs * torch.minimum(*values)).sum(-1)
+    loss = -(value - temperature * (policy.probs * policy.probs.log()).sum(-1)).mean()
+    parameters = list(algorithm.actor.parameters())
     for parameter, expected in zip(parameters, torch.autograd.grad(loss, parameters)):
         # A policy's own numbers are float32.
         torch.testing.assert_close(parameter.grad, expected, rtol=1e-5, atol=1e-5)
@@ -153,21 +153,21 @@ def test_a_target_entropy_out_of_reach_is_refused():
 
 
 def test_double_q_asks_the_target_about_the_networks_choice():
-    learner = DQN(4, CHOICES, **SMALL)
-    learner.head, learner.target = Table(1.0, 2.0), Table(30.0, 20.0)
+    algorithm = DQN(4, CHOICES, **SMALL)
+    algorithm.head, algorithm.target = Table(1.0, 2.0), Table(30.0, 20.0)
     reward, discount = torch.tensor([[1.0, 1.0]]), torch.tensor([[0.5, 0.0]])
-    made = experience(1, 2, reward=reward, discount=discount)
+    made = transitions(1, 2, reward=reward, discount=discount)
     # The network likes choice 1, which the target holds for 20: not 30, its own best.
-    assert learner.targets(made).tolist() == [[11.0, 1.0]]
+    assert algorithm.targets(made).tolist() == [[11.0, 1.0]]
 
 
 def test_the_network_learns_of_the_choice_that_was_made():
-    learner = shaken(DQN(4, CHOICES, **SMALL))
-    made = experience()
-    losses = learner.loss(made)
-    logits = learner.head.net(made.feature).reshape(2, 3, 2, 255).log_softmax(-1)
+    algorithm = shaken(DQN(4, CHOICES, **SMALL))
+    made = transitions()
+    losses = algorithm.loss(made)
+    logits = algorithm.head.net(made.feature).reshape(2, 3, 2, 255).log_softmax(-1)
     chosen = logits.gather(2, made.action.argmax(-1)[..., None, None].expand(-1, -1, -1, 255))
-    bins, returns = learner.head.bins, learner.targets(made)
+    bins, returns = algorithm.head.bins, algorithm.targets(made)
     expected = 0.0
     for index in range(6):
         target, row = returns.flatten()[index], chosen.reshape(6, 255)[index]
@@ -178,12 +178,12 @@ def test_the_network_learns_of_the_choice_that_was_made():
 
 
 def test_the_policy_is_greedy_but_for_epsilon():
-    learner = DQN(4, ActionSpace(4, True), exploration=0.2, **SMALL)
-    learner.head = Table(0.0, 3.0, 1.0, 2.0)
-    policy = learner.policy(torch.zeros(2, 4))
+    algorithm = DQN(4, ActionSpace(4, True), exploration=0.2, **SMALL)
+    algorithm.head = Table(0.0, 3.0, 1.0, 2.0)
+    policy = algorithm.policy(torch.zeros(2, 4))
     torch.testing.assert_close(policy.probs[0], torch.tensor([0.05, 0.85, 0.05, 0.05]))
     assert policy.mode()[1].tolist() == [0, 1, 0, 0]
-    assert learner.value(torch.zeros(2, 4)).tolist() == [3, 3]
+    assert algorithm.value(torch.zeros(2, 4)).tolist() == [3, 3]
 
 
 def test_q_learning_over_real_valued_actions_is_refused():
@@ -208,37 +208,42 @@ def test_advantages_are_standardised_over_what_happened():
 
 
 def test_advantages_are_generalised_and_cut_where_a_sequence_breaks():
-    learner = shaken(PPO(4, CHOICES, trace=0.7, **SMALL))
+    algorithm = shaken(PPO(4, CHOICES, lambda_=0.7, **SMALL))
     weight = torch.tensor([[1.0, 1.0, 0.0, 1.0, 1.0]])
-    made = experience(1, 5, weight=weight)
+    made = transitions(1, 5, weight=weight)
     # Within a sequence the next state is where the last transition ended.
     made.after[:, :-1] = made.feature[:, 1:]
-    value, later = (learner.critic.target(x)[0] for x in (made.feature, made.after))
+    value, later = (algorithm.critic.target(x)[0] for x in (made.feature, made.after))
     error = made.reward[0] + made.discount[0] * later - value
-    trace = 0.7 * made.discount[0]
-    expected = [error[0] + trace[0] * error[1], error[1], error[3] + trace[3] * error[4], error[4]]
-    found = (learner.returns(made)[0] - value)[[0, 1, 3, 4]]
+    lambda_ = 0.7 * made.discount[0]
+    expected = [
+        error[0] + lambda_[0] * error[1],
+        error[1],
+        error[3] + lambda_[3] * error[4],
+        error[4],
+    ]
+    found = (algorithm.returns(made)[0] - value)[[0, 1, 3, 4]]
     torch.testing.assert_close(found, torch.stack(expected))
 
 
 def test_the_ratio_is_against_the_older_policy_until_it_catches_up():
-    learner = PPO(4, CHOICES, refresh=2, **SMALL)
-    made = experience()
-    learner.actor.net.output.bias.data = torch.tensor([0.8, 0.0])
-    advantage = standardised(learner.returns(made), made.weight)
-    new = learner.actor(made.feature).log_prob(made.action).exp()
+    algorithm = PPO(4, CHOICES, refresh=2, **SMALL)
+    made = transitions()
+    algorithm.actor.net.output.bias.data = torch.tensor([0.8, 0.0])
+    advantage = standardised(algorithm.returns(made), made.weight)
+    new = algorithm.actor(made.feature).log_prob(made.action).exp()
     # Untrained, the older policy gives each choice one half.
     gain = torch.minimum(new / 0.5 * advantage, (new / 0.5).clamp(0.8, 1.2) * advantage)
-    bonus = 3e-3 * learner.actor(made.feature).entropy()
-    found = learner.loss(made).metrics
+    bonus = 3e-3 * algorithm.actor(made.feature).entropy()
+    found = algorithm.loss(made).metrics
     torch.testing.assert_close(found["loss/actor"], -(gain + bonus).mean())
     assert found["clipped"] == 1
-    assert learner.act(torch.zeros(4000, 4)).mean(0)[0].item() == pytest.approx(0.5, abs=0.03)
-    learner.after_update()
-    assert learner.loss(made).metrics["clipped"] == 1
-    learner.after_update()
-    assert learner.loss(made).metrics["clipped"] == 0
-    assert learner.act(torch.zeros(4000, 4)).mean(0)[0].item() == pytest.approx(0.69, abs=0.03)
+    assert algorithm.act(torch.zeros(4000, 4)).mean(0)[0].item() == pytest.approx(0.5, abs=0.03)
+    algorithm.after_update()
+    assert algorithm.loss(made).metrics["clipped"] == 1
+    algorithm.after_update()
+    assert algorithm.loss(made).metrics["clipped"] == 0
+    assert algorithm.act(torch.zeros(4000, 4)).mean(0)[0].item() == pytest.approx(0.69, abs=0.03)
 
 
 # All
@@ -247,33 +252,33 @@ def test_the_ratio_is_against_the_older_policy_until_it_catches_up():
 LEARNERS = [(SAC, REAL), (SAC, CHOICES), (DQN, CHOICES), (PPO, REAL), (PPO, CHOICES)]
 
 
-@pytest.mark.parametrize(("learner", "space"), LEARNERS)
-def test_what_did_not_happen_teaches_nothing(learner, space):
+@pytest.mark.parametrize(("algorithm", "space"), LEARNERS)
+def test_what_did_not_happen_teaches_nothing(algorithm, space):
     torch.manual_seed(0)
-    learner = shaken(learner(4, space, **SMALL))
-    made = experience(dim=space.dim, weight=torch.zeros(2, 3))
-    losses = learner.loss(made)
+    algorithm = shaken(algorithm(4, space, **SMALL))
+    made = transitions(dim=space.dim, weight=torch.zeros(2, 3))
+    losses = algorithm.loss(made)
     losses.total.backward()
     assert losses.total == 0
-    for group in learner.parameter_groups():
+    for group in algorithm.parameter_groups():
         assert all(parameter.grad.abs().sum() == 0 for parameter in group.parameters)
 
 
-@pytest.mark.parametrize(("learner", "space"), LEARNERS)
-def test_only_the_critic_hands_a_gradient_to_the_features(learner, space):
+@pytest.mark.parametrize(("algorithm", "space"), LEARNERS)
+def test_only_the_critic_hands_a_gradient_to_the_features(algorithm, space):
     torch.manual_seed(0)
-    learner = shaken(learner(4, space, **SMALL))
-    made = experience(dim=space.dim)
+    algorithm = shaken(algorithm(4, space, **SMALL))
+    made = transitions(dim=space.dim)
     feature, after = made.feature.requires_grad_(), made.after.requires_grad_()
     torch.manual_seed(2)
-    learner.loss(made).total.backward()
+    algorithm.loss(made).total.backward()
     assert after.grad is None
     torch.manual_seed(2)
-    returns = learner.returns(made) if isinstance(learner, PPO) else learner.targets(made)
-    if isinstance(learner, SAC):
-        critic = learner.critics.heads.loss(made.feature, made.action, returns)
-    elif isinstance(learner, DQN):
-        critic = learner.head.loss(made.feature, made.action, returns)
+    returns = algorithm.returns(made) if isinstance(algorithm, PPO) else algorithm.targets(made)
+    if isinstance(algorithm, SAC):
+        critic = algorithm.critics.heads.loss(made.feature, made.action, returns)
+    elif isinstance(algorithm, DQN):
+        critic = algorithm.head.loss(made.feature, made.action, returns)
     else:
-        critic = learner.critic.head.loss(made.feature, returns)
+        critic = algorithm.critic.head.loss(made.feature, returns)
     torch.testing.assert_close(feature.grad, torch.autograd.grad(critic.mean(), feature)[0])

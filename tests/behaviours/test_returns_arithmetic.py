@@ -16,8 +16,8 @@ def rollouts(seed=0):
     return reward, torch.rand(5, 7).double(), value
 
 
-def mixed_by_hand(reward, discount, value, trace):
-    """The definition: n-step returns weighted by (1 - trace) trace^(n - 1), last by the rest."""
+def mixed_by_hand(reward, discount, value, lambda_):
+    """The definition: n-step returns weighted by (1 - lambda_) lambda_^(n - 1), last by the rest."""
     steps, total = len(reward), 0.0
     for n in range(1, steps + 1):
         ahead, reached = 0.0, 1.0
@@ -25,19 +25,19 @@ def mixed_by_hand(reward, discount, value, trace):
             ahead += reached * reward[k]
             reached *= discount[k]
         ahead += reached * value[n - 1]
-        share = trace ** (n - 1) * (1 if n == steps else 1 - trace)
+        share = lambda_ ** (n - 1) * (1 if n == steps else 1 - lambda_)
         total += share * ahead
     return total
 
 
-@pytest.mark.parametrize("trace", [0.0, 0.3, 0.95, 1.0])
-def test_lambda_returns_are_the_mix_of_all_n_step_returns(trace):
+@pytest.mark.parametrize("lambda_", [0.0, 0.3, 0.95, 1.0])
+def test_lambda_returns_are_the_mix_of_all_n_step_returns(lambda_):
     reward, discount, value = rollouts()
-    returns = lambda_returns(reward, discount, value, trace)
+    returns = lambda_returns(reward, discount, value, lambda_)
     for row in range(5):
         for k in range(7):
             rest = (reward[row, k:], discount[row, k:], value[row, k:])
-            expected = mixed_by_hand(*(part.tolist() for part in rest), trace)
+            expected = mixed_by_hand(*(part.tolist() for part in rest), lambda_)
             assert returns[row, k].item() == pytest.approx(expected, rel=1e-12)
 
 

@@ -4,23 +4,23 @@ from functools import partial
 import pytest
 import torch
 
+from worldmodels.checkpoint import agent_parser, build_agent, load, save_agent
 from worldmodels.dynamics import (
+    TS1,
     CategoricalEnsembleRSSM,
     CategoricalRSSM,
     Dynamics,
     EnsembleRSSM,
     GaussianRSSM,
-    KeepMember,
-    RedrawMember,
     RSSMState,
+    TSinf,
 )
 from worldmodels.dynamics.base import select_state, stack_states
 from worldmodels.dynamics.check import check_dynamics
 from worldmodels.dynamics.members import group_rows
-from worldmodels.model_folder import agent_parser, build_agent, load, save_agent
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ConvEncoder
-from worldmodels.objectives import Disagreement, Minimum
+from worldmodels.planning.objectives import Disagreement, Minimum
 from worldmodels.types import ActionSpace
 from worldmodels.world_model import WorldModel
 
@@ -29,7 +29,7 @@ SIZE = {"stoch": 3, "deter": 8, "hidden": 8}
 AGENT = [
     "--model.encoder.depth=2", "--model.decoder.depth=2",
     "--model.dynamics=worldmodels.dynamics.EnsembleRSSM", "--model.dynamics.members=3",
-    "--model.dynamics.propagation=worldmodels.dynamics.RedrawMember",
+    "--model.dynamics.propagation=worldmodels.dynamics.TS1",
     "--model.dynamics.deter=8", "--model.dynamics.hidden=8",
     "--planner.horizon=3", "--planner.candidates=8", "--planner.iterations=2",
     "--planner.elites=3",
@@ -120,10 +120,10 @@ def test_rows_meet_their_member_and_come_back_in_order():
 
 def test_ts_infinity_keeps_a_particles_member_and_ts1_redraws_it():
     actions = torch.zeros(60, 20, A)
-    kept = ensemble(propagation=KeepMember)
+    kept = ensemble(propagation=TSinf)
     start = kept.initial(60)
     assert torch.equal(kept.imagine(start, actions).member, start.member[:, None].expand(-1, 20))
-    redrawn = ensemble(propagation=RedrawMember)
+    redrawn = ensemble(propagation=TS1)
     members = redrawn.imagine(redrawn.initial(60), actions).member
     share = torch.bincount(members.flatten()) / members.numel()
     # 1200 uniform draws of 3: a share strays 0.014 (one deviation) from a third.
@@ -266,7 +266,7 @@ def test_chunked_scores_equal_unchunked_ones_in_any_order(monkeypatch):
 @torch.no_grad()
 def test_the_same_seed_gives_the_same_scores():
     model = small_model()
-    model.dynamics.propagation = RedrawMember()
+    model.dynamics.propagation = TS1()
     state, plans = model.dynamics.initial(1), torch.randn(1, 5, 3, A)
     scores = []
     for seed in (1, 1, 2):
@@ -277,7 +277,7 @@ def test_the_same_seed_gives_the_same_scores():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("propagation", [KeepMember(), RedrawMember()])
+@pytest.mark.parametrize("propagation", [TSinf(), TS1()])
 def test_plans_of_a_start_share_members_and_noise_particle_by_particle(propagation):
     dynamics = ensemble(members=3, particles=6)
     dynamics.propagation = propagation
@@ -287,7 +287,7 @@ def test_plans_of_a_start_share_members_and_noise_particle_by_particle(propagati
     assert torch.equal(member, member[:, :1].expand_as(member))
     torch.testing.assert_close(stoch, stoch[:, :1].expand_as(stoch))
     assert len(stoch[:, 0].flatten(0, 1).flatten(1).unique(dim=0)) == 2 * 6
-    kept = isinstance(propagation, KeepMember)
+    kept = isinstance(propagation, TSinf)
     assert bool((member == member[..., :1]).all()) == kept
     assert torch.equal(member[0], member[1]) == kept
 
@@ -295,7 +295,7 @@ def test_plans_of_a_start_share_members_and_noise_particle_by_particle(propagati
 @torch.no_grad()
 def test_equal_plans_score_alike_and_others_differ():
     model = small_model()
-    model.dynamics.propagation = RedrawMember()
+    model.dynamics.propagation = TS1()
     plans = torch.randn(1, 3, 4, A)
     plans[:, 2] = plans[:, 0]
     scores = model.score(model.dynamics.initial(1), plans)[0]
@@ -334,7 +334,7 @@ def test_an_agent_with_an_ensemble_plans_and_survives_its_folder(tmp_path):
     agent = build_agent((3, 16, 16), ActionSpace(A, False), **parser.instantiate(options)).eval()
     save_agent(tmp_path, agent, json.loads(parser.dump(options, format="json")), {})
     again = load(tmp_path)
-    assert isinstance(again.world_model.dynamics.propagation, RedrawMember)
+    assert isinstance(again.world_model.dynamics.propagation, TS1)
     assert again.world_model.dynamics.members == 3
     obs, first = torch.zeros(1, 3, 16, 16, dtype=torch.uint8), torch.ones(1, dtype=torch.bool)
     chosen = [one.act(obs, first, one.initial(1, seed=3))[0] for one in (agent, again)]

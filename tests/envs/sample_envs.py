@@ -105,7 +105,7 @@ class Rendered(Clock):
 
 
 class Lucky(Clock):
-    """Starts with a picture of noise."""
+    """StartStates with a picture of noise."""
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from rollouts import play, random_policy
 
-from worldmodels.envs.arm import ArmN, ArmState
 from worldmodels.envs.world_env import WorldEnv
+from worldmodels.envs.worlds.arm import ArmN, ArmState
 
 PIXELS = np.arange(64) + 0.5
 FAR = (9.0, 9.0)

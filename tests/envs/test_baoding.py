@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from rollouts import play, random_policy
 
-from worldmodels.envs.baoding import BaodingPix, BaodingState
 from worldmodels.envs.world_env import WorldEnv
+from worldmodels.envs.worlds.baoding import BaodingPix, BaodingState
 
 STILL = ((0.0, 0.0), (0.0, 0.0))
 

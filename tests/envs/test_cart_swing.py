@@ -6,15 +6,15 @@ import sys
 import numpy as np
 import pytest
 
-from worldmodels.envs.cart_swing import CartSwing, CartSwingState
 from worldmodels.envs.world_env import WorldEnv
+from worldmodels.envs.worlds.cart_swing import CartSwing, CartSwingState
 
 # dm_control runs in its own process: without rendering, so that no test that renders is affected.
 DM_CONTROL = """
 import json, sys
 import numpy as np
 from dm_control import suite
-from worldmodels.envs.cart_swing import CartSwing, CartSwingState
+from worldmodels.envs.worlds.cart_swing import CartSwing, CartSwingState
 env = suite.load("cartpole", "swingup")
 physics = env.physics
 answer = []

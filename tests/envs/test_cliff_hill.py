@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 import worldmodels.envs  # noqa: F401  (registers the worlds)
-from worldmodels.envs.cliff_hill import CliffHill, CliffHillState
 from worldmodels.envs.world_env import WorldEnv, WorldVectorEnv
+from worldmodels.envs.worlds.cliff_hill import CliffHill, CliffHillState
 
 
 def at(*positions: float, edge: float = 0.5, fallen: bool = False) -> CliffHillState:

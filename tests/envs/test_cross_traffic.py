@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from rollouts import play, random_policy
 
-from worldmodels.envs.cross_traffic import CrossTraffic, CrossTrafficState
 from worldmodels.envs.world_env import WorldEnv
+from worldmodels.envs.worlds.cross_traffic import CrossTraffic, CrossTrafficState
 
 
 def at(

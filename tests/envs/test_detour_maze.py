@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from rollouts import play, random_policy
 
-from worldmodels.envs.detour_maze import DetourMaze, DetourMazeState
 from worldmodels.envs.world_env import WorldEnv
+from worldmodels.envs.worlds.detour_maze import DetourMaze, DetourMazeState
 
 UP, RIGHT, DOWN, LEFT = range(4)
 MAGENTA = np.array([240, 60, 170])

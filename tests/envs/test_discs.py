@@ -1,7 +1,7 @@
 import numpy as np
 
-from worldmodels.envs.discs import draw_discs
-from worldmodels.envs.drawing import SIDE
+from worldmodels.envs.worlds.discs import draw_discs
+from worldmodels.envs.worlds.drawing import SIDE
 
 
 def slow_discs(centres: np.ndarray, radius: float) -> np.ndarray:

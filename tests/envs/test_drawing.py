@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from worldmodels.envs.drawing import SIDE, draw_box, draw_capsule, fill, gradient
+from worldmodels.envs.worlds.drawing import SIDE, draw_box, draw_capsule, fill, gradient
 
 WHITE = (255, 255, 255)
 

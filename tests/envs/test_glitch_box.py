@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from rollouts import play, random_policy
 
-from worldmodels.envs.glitch_box import GlitchBox, GlitchBoxState
 from worldmodels.envs.world_env import WorldEnv
+from worldmodels.envs.worlds.glitch_box import GlitchBox, GlitchBoxState
 
 
 def at(x: float, y: float, velocity: tuple[float, float] = (0.0, 0.0)) -> GlitchBoxState:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from rollouts import Episodes, play, random_policy
 
-from worldmodels.envs.gust_road import GustRoad, GustRoadState
-from worldmodels.envs.noise import normal
 from worldmodels.envs.world_env import WorldEnv
+from worldmodels.envs.worlds.gust_road import GustRoad, GustRoadState
+from worldmodels.envs.worlds.noise import normal
 
 
 def at(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from worldmodels.envs.noise import draw_keys, next_keys, normal, uniforms
+from worldmodels.envs.worlds.noise import draw_keys, next_keys, normal, uniforms
 
 
 def slow_splitmix(key: int, count: int) -> list[float]:

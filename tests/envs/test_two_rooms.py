@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from rollouts import play, random_policy
 
-from worldmodels.envs.two_rooms import (
+from worldmodels.envs.world_env import WorldEnv
+from worldmodels.envs.worlds.two_rooms import (
     TASKS,
     TwoRooms,
     TwoRoomsState,
@@ -12,7 +13,6 @@ from worldmodels.envs.two_rooms import (
     right_wall,
     upper_right,
 )
-from worldmodels.envs.world_env import WorldEnv
 
 
 def at(x: float, y: float) -> TwoRoomsState:

@@ -7,17 +7,17 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 import worldmodels.envs  # noqa: F401  (registers the worlds)
-from worldmodels.envs.arm import ArmN
-from worldmodels.envs.baoding import BaodingPix
-from worldmodels.envs.cart_swing import CartSwing
-from worldmodels.envs.cliff_hill import CliffHill
 from worldmodels.envs.counting import Counting, CountingState
-from worldmodels.envs.cross_traffic import CrossTraffic
-from worldmodels.envs.detour_maze import DetourMaze
-from worldmodels.envs.glitch_box import GlitchBox
-from worldmodels.envs.gust_road import GustRoad
-from worldmodels.envs.two_rooms import TwoRooms
 from worldmodels.envs.world_env import WorldEnv, WorldVectorEnv
+from worldmodels.envs.worlds.arm import ArmN
+from worldmodels.envs.worlds.baoding import BaodingPix
+from worldmodels.envs.worlds.cart_swing import CartSwing
+from worldmodels.envs.worlds.cliff_hill import CliffHill
+from worldmodels.envs.worlds.cross_traffic import CrossTraffic
+from worldmodels.envs.worlds.detour_maze import DetourMaze
+from worldmodels.envs.worlds.glitch_box import GlitchBox
+from worldmodels.envs.worlds.gust_road import GustRoad
+from worldmodels.envs.worlds.two_rooms import TwoRooms
 
 WORLDS = [
     CliffHill(),

@@ -7,22 +7,22 @@ import torch
 
 from worldmodels.agent import Agent, ByGuidedPlanner, ByPlanner
 from worldmodels.behaviours import ActorCritic
+from worldmodels.checkpoint import agent_parser, build_agent, save_agent
 from worldmodels.cli import main
 from worldmodels.envs.make import make_env
+from worldmodels.evaluation.agents import PLANNERS, agents, find_planner, load_planning
 from worldmodels.evaluation.compare import (
-    Contender,
+    Entrant,
     compare,
     guided_promise,
     plan_promise,
     policy_promise,
     window_returns,
 )
-from worldmodels.evaluation.contenders import PLANNERS, contenders, find_planner, load_planning
-from worldmodels.model_folder import agent_parser, build_agent, save_agent
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ConvEncoder
-from worldmodels.objectives import ActionCost, Minimum
 from worldmodels.planning import CEM, MPC, RandomShooting
+from worldmodels.planning.objectives import ActionCost, Minimum
 from worldmodels.types import ActionSpace
 from worldmodels.viz.bands import Interval
 from worldmodels.viz.comparison import Measure, comparison_chart
@@ -69,7 +69,7 @@ def test_windows_beyond_a_time_limit_are_unknown():
 
 def test_promised_and_realised_by_hand():
     # Counting pays 1 ... 4: windows of two steps are worth 2, 3.5, 5 and, cut off, unknown.
-    contender = Contender("optimist", optimist(), plan_promise)
+    contender = Entrant("optimist", optimist(), plan_promise)
     (row,) = compare([contender], counting(time_limit=4), 2, seed=0)
     assert row.returns.tolist() == [10, 10]
     assert row.promised.tolist() == [100, 100]
@@ -81,14 +81,14 @@ def test_promised_and_realised_by_hand():
 
 def test_steps_that_follow_a_plan_are_no_decisions():
     # Replanning every second step decides at frames 0 and 2.
-    contender = Contender("open", optimist(replan_every=2), plan_promise)
+    contender = Entrant("open", optimist(replan_every=2), plan_promise)
     (row,) = compare([contender], counting(time_limit=4), 1, seed=0)
     assert row.realised.tolist() == [(2 + 5) / 2]
     assert row.evaluations == 5
 
 
 def test_an_episode_without_a_whole_window_has_no_gap():
-    contender = Contender("far", optimist(horizon=9), plan_promise)
+    contender = Entrant("far", optimist(horizon=9), plan_promise)
     (row,) = compare([contender], counting(time_limit=4), 1, seed=0)
     report = json.loads(json.dumps(row.as_dict()))
     assert report["gap"] == {"mean": None, "low": None, "high": None}
@@ -153,7 +153,7 @@ def test_everybody_starts_from_the_same_states():
         planner = RandomShooting(space, horizon=horizon, candidates=2)
         agents.append(FirstFrames(model, MPC(planner)))
         env = make_env("worldmodels/CliffHill-v0", time_limit=horizon + 2)
-        compare([Contender("x", agents[-1], plan_promise)], env, 3, seed=5)
+        compare([Entrant("x", agents[-1], plan_promise)], env, 3, seed=5)
     first, second = (agent.seen for agent in agents)
     assert len(first) == 3
     assert not torch.equal(first[0], first[1])
@@ -189,7 +189,7 @@ def test_another_planner_looks_as_far_ahead(distilled):
 def test_a_planner_comes_from_yaml_too(distilled, tmp_path):
     file = tmp_path / "planner.yaml"
     file.write_text(
-        "class_path: ICEM\ninit_args: {horizon: 3, candidates: 7, elites: 2, carried: 1}"
+        "class_path: ICEM\ninit_args: {horizon: 3, candidates: 7, elites: 2, kept_elites: 1}"
     )
     planner = load_planning(distilled, str(file)).controller.planner
     assert (type(planner).__name__, planner.horizon) == ("ICEM", 3)
@@ -213,7 +213,7 @@ def test_the_verb_writes_a_table_a_figure_and_json(distilled, tmp_path, capsys):
 
 
 def test_policy_in_place_of_planners_leaves_student_and_teacher(distilled):
-    names = [player.name for player in contenders(distilled, ["Policy"])]
+    names = [player.name for player in agents(distilled, ["Policy"])]
     assert names == ["policy", "guided planner"]
 
 
@@ -222,7 +222,10 @@ def acts_by(run, folder, acting, **options):
     shutil.copytree(run / "model", folder / "model")
     file = folder / "model" / "model.json"
     about = json.loads(file.read_text())
-    given = {name: {"class_path": f"worldmodels.objectives.{cls}"} for name, cls in options.items()}
+    given = {
+        name: {"class_path": f"worldmodels.planning.objectives.{cls}"}
+        for name, cls in options.items()
+    }
     about["agent"]["acting"] = {"class_path": f"worldmodels.agent.{acting}", "init_args": given}
     file.write_text(json.dumps(about))
     return folder
@@ -230,7 +233,7 @@ def acts_by(run, folder, acting, **options):
 
 def test_guided_plans_are_scored_by_the_runs_own_objective(distilled, tmp_path):
     run = acts_by(distilled, tmp_path, "ByPlanner", objective="ActionCost", aggregation="Minimum")
-    guided = contenders(run, ["policy"])[1].agent.acting
+    guided = agents(run, ["policy"])[1].agent.acting
     assert isinstance(guided.objective, ActionCost)
     assert isinstance(guided.aggregation, Minimum)
 

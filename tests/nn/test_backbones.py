@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from worldmodels.model_folder import agent_parser, build_agent, load, save_agent
+from worldmodels.checkpoint import agent_parser, build_agent, load, save_agent
 from worldmodels.nn import backbones
 from worldmodels.nn.backbones import TorchvisionEncoder
 from worldmodels.types import ActionSpace

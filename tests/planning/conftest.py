@@ -6,15 +6,17 @@ import torch
 from worldmodels.planning import CEM, ICEM, MPPI, PDDM, Gradient, Hybrid, RandomShooting
 from worldmodels.types import ActionSpace
 
-SMALL_ICEM = partial(ICEM, candidates=200, iterations=8, elites=20, carried=6)
+SMALL_ICEM = partial(ICEM, candidates=200, iterations=8, elites=20, kept_elites=6)
 
 PLANNERS = {
     "RandomShooting": partial(RandomShooting, candidates=4000),
     "CEM": partial(CEM, candidates=300, iterations=8, elites=30),
-    "CEM of PlaNet": partial(CEM, candidates=300, iterations=8, elites=30, carried=0),
+    "CEM of PlaNet": partial(CEM, candidates=300, iterations=8, elites=30, kept_elites=0),
     "CEM with momentum": partial(CEM, candidates=300, iterations=10, elites=30, momentum=0.2),
     "ICEM": SMALL_ICEM,
-    "MPPI of Williams": partial(MPPI, candidates=500, iterations=10, temperature=0.02, carried=0),
+    "MPPI of Williams": partial(
+        MPPI, candidates=500, iterations=10, temperature=0.02, kept_elites=0
+    ),
     "MPPI": partial(MPPI, candidates=500, iterations=10, temperature=0.02),
     "PDDM": partial(PDDM, candidates=500, iterations=10, kappa=50.0),
     "Gradient": partial(Gradient, starts=32, steps=60),

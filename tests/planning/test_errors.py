@@ -18,9 +18,9 @@ def test_a_plan_of_no_steps_is_refused(planner):
     ("planner", "option", "message"),
     [
         (CEM, {"elites": 2000}, "CEM: elites=2000 exceeds candidates=1000: choose 1000 or less"),
-        (CEM, {"carried": 101}, "CEM: carried=101 exceeds elites=100: choose 100 or less"),
+        (CEM, {"kept_elites": 101}, "CEM: kept_elites=101 exceeds elites=100: choose 100 or less"),
         (CEM, {"elites": 0}, "CEM: elites=0: choose 1 or more"),
-        (CEM, {"carried": -1}, "CEM: carried=-1: choose 0 or more"),
+        (CEM, {"kept_elites": -1}, "CEM: kept_elites=-1: choose 0 or more"),
         (CEM, {"momentum": 1.0}, "CEM: momentum=1.0: choose at least 0 and below 1"),
         (CEM, {"std": 0.0}, "CEM: std=0.0: choose a number above 0"),
         (CEM, {"min_std": -0.1}, "CEM: min_std=-0.1: choose 0 or more"),

@@ -3,8 +3,8 @@ import torch
 
 from worldmodels.planning import Gradient
 from worldmodels.planning.gradient import Adam, _clipped
-from worldmodels.planning.proposals import CategoricalProposal
 from worldmodels.planning.scoring import Scorer
+from worldmodels.planning.search import CategoricalSearch
 from worldmodels.types import ActionSpace
 
 LINE = ActionSpace(1, discrete=False)
@@ -34,7 +34,7 @@ def test_the_gradient_of_the_planned_return_equals_finite_differences(rng):
 
 def test_the_straight_through_gradient_is_the_softmaxs():
     logits = torch.tensor([[[1.0, 0.0, 0.0]]], requires_grad=True)
-    plan = CategoricalProposal(3).relax(logits)
+    plan = CategoricalSearch(3).relax(logits)
     assert plan.tolist() == [[[1.0, 0.0, 0.0]]]
     (plan * torch.tensor([0.0, 1.0, 0.0])).sum().backward()
     p = torch.tensor([1.0, 0.0, 0.0]).softmax(0)

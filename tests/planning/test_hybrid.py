@@ -18,7 +18,7 @@ def sharp(plans):
 
 
 def test_the_gradient_refines_what_sampling_found(rng):
-    sampler = partial(CEM, candidates=60, iterations=3, elites=10, carried=4)
+    sampler = partial(CEM, candidates=60, iterations=3, elites=10, kept_elites=4)
     sampled = sampler(PLANE, 5).plan(sharp, torch.zeros(1, 5, 2), rng(0))
     hybrid = Hybrid(PLANE, 5, sampler=sampler, steps=60)
     refined = hybrid.plan(sharp, torch.zeros(1, 5, 2), rng(0))
@@ -41,4 +41,4 @@ def test_another_sampler_in_a_config_has_its_own_defaults():
     }
     planner = parser.instantiate(parser.parse_object({"planner": config})).planner(PLANE)
     assert type(planner.sampler) is CEM
-    assert (planner.sampler.candidates, planner.sampler.std, planner.carried) == (1000, 1.0, 1)
+    assert (planner.sampler.candidates, planner.sampler.std, planner.kept_elites) == (1000, 1.0, 1)

@@ -12,7 +12,7 @@ CALM = torch.tensor([False])
 class Clockwork(Planner):
     """Plan number n is n.0, n.1, n.2, ... tenths; its params are those plus 0.05."""
 
-    carried = 2
+    kept_elites = 2
 
     def __init__(self, horizon=4):
         super().__init__(LINE, horizon, 1)
@@ -134,7 +134,7 @@ def test_shift_drops_exactly_the_executed_steps(steps):
 def test_the_cold_start_is_zero_or_undecided():
     assert flat(CEM(LINE, 2).initial(1)) == [0.0, 0.0]
     assert flat(CEM(ActionSpace(4, discrete=True), 1).initial(1)) == [0.25] * 4
-    controller = MPC(ICEM(ActionSpace(2, discrete=True), 2, carried=3))
+    controller = MPC(ICEM(ActionSpace(2, discrete=True), 2, kept_elites=3))
     assert controller.initial(1).elites.tolist() == [[[[1.0, 0.0]] * 2] * 3]
 
 
@@ -166,7 +166,7 @@ def test_closed_loop_corrects_a_gust_that_open_loop_does_not_see(rng):
 @pytest.mark.parametrize("discrete", [False, True])
 def test_two_environments_together_act_as_each_alone(discrete, rng):
     space = ActionSpace(2, discrete)
-    controller = MPC(ICEM(space, 4, candidates=60, iterations=3, elites=10, carried=4), 2)
+    controller = MPC(ICEM(space, 4, candidates=60, iterations=3, elites=10, kept_elites=4), 2)
     weight = torch.randn(2, 4, 2, generator=rng(3))
 
     def score_of(rows):

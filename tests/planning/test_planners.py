@@ -185,7 +185,7 @@ def test_a_proposal_that_is_best_is_found(make_keeper, rng):
 
 
 def test_the_carried_elites_are_the_best_seen_last(spy, rng):
-    planner = CEM(LINE, 2, candidates=50, iterations=1, elites=10, carried=4)
+    planner = CEM(LINE, 2, candidates=50, iterations=1, elites=10, kept_elites=4)
     score = spy(hashed)
     plan = planner.plan(score, planner.initial(1), rng(0))
     seen = score.asked[0][0]

@@ -7,7 +7,7 @@ import torch
 
 from worldmodels.planning import CEM, ICEM, MPPI, PDDM
 from worldmodels.planning.noise import coloured, filtered, white
-from worldmodels.planning.proposals import CategoricalProposal, GaussianProposal, Search, proposal
+from worldmodels.planning.search import CategoricalSearch, GaussianSearch, SearchParams, proposal
 from worldmodels.types import ActionSpace
 
 LINE = ActionSpace(1, discrete=False)
@@ -32,7 +32,7 @@ def test_cem_refits_to_the_mean_of_its_elites(spy, rng):
 
 
 def test_mppi_weights_candidates_by_their_exponential_return(spy, rng):
-    planner = MPPI(LINE, 2, candidates=30, iterations=1, temperature=0.5, carried=0)
+    planner = MPPI(LINE, 2, candidates=30, iterations=1, temperature=0.5, kept_elites=0)
     candidates, values, plan = first_candidates(planner, spy, rng)
     weight = [math.exp(value / 0.5) for value in values.tolist()]
     expected = sum(w * plan for w, plan in zip(weight, candidates)) / sum(weight)
@@ -51,7 +51,7 @@ def test_pddm_is_mppi_with_filtered_noise(spy, rng):
 
 
 def test_icem_draws_fewer_plans_each_iteration_and_keeps_its_elites(spy, rng):
-    planner = ICEM(LINE, 2, candidates=100, iterations=4, elites=20, carried=6, shrink=1.5)
+    planner = ICEM(LINE, 2, candidates=100, iterations=4, elites=20, kept_elites=6, shrink=1.5)
     score = spy(rugged)
     planner.plan(score, planner.initial(1), rng(0))
     # 100, 67, 44, then not below twice the elites; the warm start, then 6 elites join.
@@ -62,48 +62,48 @@ def test_icem_draws_fewer_plans_each_iteration_and_keeps_its_elites(spy, rng):
 
 
 def test_icem_never_draws_more_than_it_started_with(spy, rng):
-    planner = ICEM(LINE, 2, candidates=30, iterations=2, elites=20, carried=0)
+    planner = ICEM(LINE, 2, candidates=30, iterations=2, elites=20, kept_elites=0)
     score = spy(rugged)
     planner.plan(score, planner.initial(1), rng(0))
     assert [asked.shape[1] for asked in score.asked] == [31, 30, 1]
 
 
 def test_gaussian_refit_mixes_in_momentum_and_keeps_the_floor():
-    old = Search(torch.tensor([[[1.0, 1.0]]]), torch.tensor([[[1.0, 0.1]]]))
+    old = SearchParams(torch.tensor([[[1.0, 1.0]]]), torch.tensor([[[1.0, 0.1]]]))
     elites = torch.tensor([[[[0.0, 0.5]], [[0.4, 0.5]]]])
-    new = GaussianProposal(2).refit(old, elites, momentum=0.25, min_std=0.3)
+    new = GaussianSearch(2).refit(old, elites, momentum=0.25, min_std=0.3)
     # means 0.2 and 0.5, standard deviations 0.2 and 0
     torch.testing.assert_close(new.params, torch.tensor([[[0.4, 0.625]]]))
     torch.testing.assert_close(new.std, torch.tensor([[[0.4, 0.3]]]))
 
 
 def test_categorical_refit_counts_mixes_and_spreads():
-    old = Search(torch.tensor([[[1.0, 0.0]]]), torch.zeros(1, 1, 2))
+    old = SearchParams(torch.tensor([[[1.0, 0.0]]]), torch.zeros(1, 1, 2))
     elites = torch.tensor([[[[0.0, 1.0]], [[0.0, 1.0]], [[1.0, 0.0]], [[0.0, 1.0]]]])
-    new = CategoricalProposal(2).refit(old, elites, momentum=0.5, min_std=0.25)
+    new = CategoricalSearch(2).refit(old, elites, momentum=0.5, min_std=0.25)
     # frequencies (1/4, 3/4), with momentum (5/8, 3/8), a fifth of it spread evenly
     torch.testing.assert_close(new.params, torch.tensor([[[0.6, 0.4]]]))
 
 
 def test_categorical_samples_follow_their_probabilities(rng):
-    search = Search(torch.tensor([[[0.7, 0.2, 0.1], [0.0, 0.0, 1.0]]]), torch.zeros(1, 2, 3))
+    search = SearchParams(torch.tensor([[[0.7, 0.2, 0.1], [0.0, 0.0, 1.0]]]), torch.zeros(1, 2, 3))
     noise = white(20000, search.params, rng(0))
-    frequency = CategoricalProposal(3).sample(search, noise).mean(1)
+    frequency = CategoricalSearch(3).sample(search, noise).mean(1)
     torch.testing.assert_close(frequency, search.params, atol=0.01, rtol=0)
     assert torch.equal(frequency[0, 1], search.params[0, 1])
 
 
 def test_an_impossible_choice_is_not_drawn_by_extreme_noise():
-    search = Search(torch.tensor([[[1.0, 0.0]]]), torch.zeros(1, 1, 2))
+    search = SearchParams(torch.tensor([[[1.0, 0.0]]]), torch.zeros(1, 1, 2))
     noise = torch.tensor([[[-12.0, 12.0]], [[12.0, 12.0]], [[-12.0, -12.0]]])
-    drawn = CategoricalProposal(2).sample(search, noise)
+    drawn = CategoricalSearch(2).sample(search, noise)
     assert drawn.tolist() == [[[[1.0, 0.0]], [[1.0, 0.0]], [[1.0, 0.0]]]]
 
 
 def test_persistent_noise_makes_choices_persist(rng):
     like = torch.full((1, 12, 3), 1 / 3)
-    search = Search(like, torch.zeros_like(like))
-    drawn = CategoricalProposal(3).sample(search, coloured(4000, like, 3.0, rng(0))).argmax(-1)
+    search = SearchParams(like, torch.zeros_like(like))
+    drawn = CategoricalSearch(3).sample(search, coloured(4000, like, 3.0, rng(0))).argmax(-1)
     same = (drawn[..., 1:] == drawn[..., :-1]).float().mean()
     assert same > 0.7  # 1/3 under white noise
 

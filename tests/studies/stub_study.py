@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from worldmodels.studies.base import Arm, Role, Study
+from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.results import Check, Numbers, Results
 
 
@@ -12,9 +12,9 @@ from worldmodels.studies.results import Check, Numbers, Results
 class Stub(Study):
     claim: ClassVar[str] = "More is more."
     rule: ClassVar[str] = "The fixed arm's score is at least 12, and above the failing one's."
-    arms: ClassVar[tuple[Arm, ...]] = (
-        Arm("broken", Role.FAILING, "as it was"),
-        Arm("fixed", Role.FIXING, "ten more"),
+    arms: ClassVar[tuple[Variant, ...]] = (
+        Variant("broken", Role.BASELINE, "as it was"),
+        Variant("fixed", Role.METHOD, "ten more"),
     )
     measures: ClassVar[dict[str, str]] = {"score": "points", "cost": "seconds"}
     gain: float = 10.0

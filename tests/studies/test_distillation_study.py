@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from worldmodels.agent import Agent
-from worldmodels.behaviours.base import Starts
+from worldmodels.behaviours.base import StartStates
 from worldmodels.dynamics import GaussianRSSM
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ConvEncoder
@@ -50,7 +50,7 @@ def test_the_teacher_follows_the_value_that_it_is_given():
     teacher = pupil(model, lambda feature: 100 * feature[..., 0])
     with torch.no_grad():
         # Rewards of an untrained model are 0: only the value tells the plans apart.
-        label = teacher.teach(model, Starts(state, torch.ones(1))).action[0].argmax()
+        label = teacher.teach(model, StartStates(state, torch.ones(1))).action[0].argmax()
         plans = torch.eye(4)[torch.cartesian_prod(torch.arange(4), torch.arange(4))][None]
         deter = torch.stack(
             [
@@ -79,7 +79,7 @@ def test_nothing_is_learned_about_a_value_that_is_given():
     model = tiny_model()
     state = model.dynamics.initial(3)
     taught = pupil(model, nothing)
-    loss = taught.value_loss(model, Starts(state, torch.ones(3)))
+    loss = taught.value_loss(model, StartStates(state, torch.ones(3)))
     assert loss.item() == 0.0
     assert not loss.requires_grad
 
@@ -88,7 +88,7 @@ def test_a_lesson_has_as_many_states_as_asked_for():
     model = tiny_model()
     taught = Pupil(model, CEM(model.action_space, 2, 8, 1, 2), nothing, every=5, lessons=6)
     with torch.no_grad():
-        labels = taught.teach(model, Starts(model.dynamics.initial(9), torch.ones(9)))
+        labels = taught.teach(model, StartStates(model.dynamics.initial(9), torch.ones(9)))
     assert len(labels.action) == 6
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from einops import rearrange
 
-from worldmodels.envs.two_rooms import TASKS, TwoRooms
+from worldmodels.envs.worlds.two_rooms import TASKS, TwoRooms
 from worldmodels.studies.results import Results
 from worldmodels.studies.reward_swap import NAMES, STRANGE, SWAPPED, RewardSwap, fitted, walker
 

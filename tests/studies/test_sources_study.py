@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from worldmodels.dynamics.cart_swing import CartParameters
+from worldmodels.studies.cart_physics import CartParameters
 from worldmodels.studies.sources import ERRORS, Leaning, cut, parameter_errors
 
 

@@ -3,10 +3,10 @@ import pytest
 import torch
 from einops import rearrange
 
-from worldmodels.envs.arm import ArmN
-from worldmodels.envs.cart_swing import CartSwing, CartSwingState
-from worldmodels.envs.cliff_hill import CliffHill, CliffHillState
-from worldmodels.envs.gust_road import GustRoad
+from worldmodels.envs.worlds.arm import ArmN
+from worldmodels.envs.worlds.cart_swing import CartSwing, CartSwingState
+from worldmodels.envs.worlds.cliff_hill import CliffHill, CliffHillState
+from worldmodels.envs.worlds.gust_road import GustRoad
 from worldmodels.studies.cliff import FALLS, SHORT, stops
 from worldmodels.studies.closed_loop import drive
 from worldmodels.studies.exact import arm_score, world_score

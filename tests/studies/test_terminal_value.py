@@ -6,7 +6,7 @@ from einops import rearrange
 from worldmodels.agent import Agent
 from worldmodels.behaviours import ActorCritic
 from worldmodels.dynamics import GaussianRSSM
-from worldmodels.envs.detour_maze import DetourMaze, DetourMazeState
+from worldmodels.envs.worlds.detour_maze import DetourMaze, DetourMazeState
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ConvEncoder
 from worldmodels.planning import CEM, MPC
@@ -123,7 +123,7 @@ def test_who_walks_the_shortest_way_finds_the_treasure_and_who_walks_to_the_coin
 
 def test_search_counts_the_plans_of_a_decision():
     model = tiny_model()
-    # Three draws of 16, the mean and what was carried; twice as long plans count the same.
+    # Three draws of 16, the mean and what was kept_elites; twice as long plans count the same.
     short, long = (search(Agent(model, planning(model, h, 16)).eval()) for h in (2, 4))
     assert 3 * 16 <= short <= 3 * 16 + 6
     assert long == short

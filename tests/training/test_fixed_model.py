@@ -4,14 +4,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from worldmodels.model_folder import BEHAVIOUR, load
+from worldmodels.checkpoint import BEHAVIOUR, load
 from worldmodels.training.fit import fit
 
 SMALL = [
     "--env.id=worldmodels/CliffHill-v0", "--env.num_envs=2", "--env.size=[16,16]",
     "--env.time_limit=8",
     "--planner.horizon=2", "--planner.candidates=4", "--planner.iterations=1",
-    "--planner.elites=2", "--planner.carried=1",
+    "--planner.elites=2", "--planner.kept_elites=1",
 ]  # fmt: skip
 LEARNING = [
     "--batches.batch_size=2", "--batches.batch_length=4", "--collect.prefill=16",
@@ -97,7 +97,7 @@ DISTILLATION = [
 
 
 def test_a_kept_value_is_the_runs_and_stays_so(actor_critic, tmp_path):
-    options = [*SMALL, *LEARNING, *DISTILLATION, f"--world_model={actor_critic}", "--keep_value"]
+    options = [*SMALL, *LEARNING, *DISTILLATION, f"--world_model={actor_critic}", "--freeze_critic"]
     fit([*options, f"--out={tmp_path}", "--name=student"])
     found, expected = weights(tmp_path / "student"), weights(actor_critic)
     names = [name for name in expected if name.startswith(f"{BEHAVIOUR}critic.head")]
@@ -107,7 +107,7 @@ def test_a_kept_value_is_the_runs_and_stays_so(actor_critic, tmp_path):
 
 
 def test_a_value_that_cannot_be_kept_is_refused(teacher, actor_critic, tmp_path):
-    job = [*SMALL, *LEARNING, f"--out={tmp_path}", "--keep_value"]
+    job = [*SMALL, *LEARNING, f"--out={tmp_path}", "--freeze_critic"]
     with pytest.raises(ValueError, match="give that, too"):
         fit([*job, *DISTILLATION])
     with pytest.raises(ValueError, match="has no critic: give a run of ActorCritic"):

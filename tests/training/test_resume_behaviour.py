@@ -4,14 +4,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from worldmodels.model_folder import load
+from worldmodels.checkpoint import load
 from worldmodels.training.fit import fit
 
 OPTIONS = [
     "--env.id=worldmodels/CliffHill-v0", "--env.num_envs=2", "--env.size=[16,16]",
     "--env.time_limit=8",
     "--planner.horizon=2", "--planner.candidates=4", "--planner.iterations=1",
-    "--planner.elites=2", "--planner.carried=1",
+    "--planner.elites=2", "--planner.kept_elites=1",
     "--batches.batch_size=2", "--batches.batch_length=4",
     "--collect.prefill=16", "--collect.updates_per_step=0.5", "--collect.episodes=2",
     "--evaluate.every=0", "--metrics.every=1", "--round_updates=3",

@@ -1,12 +1,12 @@
 """Behaviours: policies and values that are learned inside the world model."""
 
 from worldmodels.behaviours.actor_critic import ActorCritic
+from worldmodels.behaviours.algorithm import Algorithm
 from worldmodels.behaviours.base import Behaviour
 from worldmodels.behaviours.branches import Branches, EpisodeStarts, EveryState
 from worldmodels.behaviours.distillation import Distillation
 from worldmodels.behaviours.dqn import DQN
 from worldmodels.behaviours.gradients import DynamicsBackprop, PolicyGradient, Reinforce
-from worldmodels.behaviours.learner import Learner
 from worldmodels.behaviours.lengths import (
     FixedLength,
     LinearLength,
@@ -24,6 +24,7 @@ __all__ = [
     "PPO",
     "SAC",
     "ActorCritic",
+    "Algorithm",
     "Behaviour",
     "Branches",
     "Distillation",
@@ -31,7 +32,6 @@ __all__ = [
     "EpisodeStarts",
     "EveryState",
     "FixedLength",
-    "Learner",
     "LinearLength",
     "ModelFree",
     "Perception",

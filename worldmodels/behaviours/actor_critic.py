@@ -8,19 +8,25 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldmodels.behaviours.actors import make_actor
-from worldmodels.behaviours.base import Behaviour, ParameterGroup, Starts, draw_starts, frozen
+from worldmodels.behaviours.base import (
+    Behaviour,
+    ParameterGroup,
+    StartStates,
+    frozen,
+    sample_starts,
+)
 from worldmodels.behaviours.critic import Critic
 from worldmodels.behaviours.gradients import PolicyGradient, Reinforce
 from worldmodels.behaviours.returns import ReturnScale, lambda_returns, step_weights
-from worldmodels.objectives import Objective
-from worldmodels.types import ActionSpace, Batch, Distribution, Imagination, Losses, State
+from worldmodels.planning.objectives import Objective
+from worldmodels.types import ActionSpace, Batch, Distribution, Losses, State, Trajectory
 from worldmodels.world_model import WorldModel
 
 
 class Dream(NamedTuple):
     """An imagined rollout with its returns, target values and weights of the states 0..H-1."""
 
-    steps: Imagination
+    steps: Trajectory
     returns: Float[Tensor, "N H"]
     value: Float[Tensor, "N H"]
     weight: Float[Tensor, "N H"]
@@ -35,14 +41,14 @@ class ActorCritic(Behaviour):
         gradient: how the actor learns: ``Reinforce`` or ``DynamicsBackprop``.
         horizon: imagined agent steps.
         starts: states to imagine from at every update; all of the batch when None.
-        trace: lambda of the returns.
+        lambda_: lambda of the returns.
         entropy: weight of the policy's entropy, where returns have the range 1.
         hidden: width of actor and critic.
         layers: hidden layers of actor and critic.
         actor_learning_rate: of the actor.
         critic_learning_rate: of the critic.
-        target_rate: how fast the critic's target follows it.
-        scale_rate: how fast the scale of returns follows them.
+        tau: how fast the critic's target follows it.
+        return_ema: how fast the scale of returns follows them.
         objective: what imagined steps are rewarded by, such as ``Curiosity``; the learned reward
             when None.
 
@@ -56,23 +62,28 @@ class ActorCritic(Behaviour):
         gradient: Callable[[], PolicyGradient] = Reinforce,
         horizon: int = 15,
         starts: int | None = None,
-        trace: float = 0.95,
-        entropy: float = 3e-4,
+        lambda_: float = 0.95,
+        entropy_coef: float = 3e-4,
         hidden: int = 256,
         layers: int = 2,
         actor_learning_rate: float = 3e-4,
         critic_learning_rate: float = 5e-4,
-        target_rate: float = 0.02,
-        scale_rate: float = 0.01,
+        tau: float = 0.02,
+        return_ema: float = 0.01,
         objective: Objective | None = None,
     ):
         super().__init__()
-        check_imagination(horizon, starts, trace)
+        check_imagination(horizon, starts, lambda_)
         self.gradient = gradient()
-        self.horizon, self.starts, self.trace, self.entropy = horizon, starts, trace, entropy
+        self.horizon, self.starts, self.lambda_, self.entropy_coef = (
+            horizon,
+            starts,
+            lambda_,
+            entropy,
+        )
         self.actor = make_actor(feature_dim, action_space, hidden, layers)
-        self.critic = Critic(feature_dim, hidden, layers, target_rate)
-        self.scale = ReturnScale(scale_rate)
+        self.critic = Critic(feature_dim, hidden, layers, tau)
+        self.scale = ReturnScale(return_ema)
         self.learning_rates = actor_learning_rate, critic_learning_rate
         self.objective = objective
 
@@ -98,7 +109,7 @@ class ActorCritic(Behaviour):
 
     def loss(self, world_model: WorldModel, batch: Batch, posterior: State) -> Losses:
         """The actor's and the critic's loss on one dream."""
-        starts = draw_starts(batch, posterior, self.starts)
+        starts = sample_starts(batch, posterior, self.starts)
         with frozen(world_model), torch.set_grad_enabled(self.gradient.through_dynamics):
             dream = self.dream(world_model, starts)
         self.scale.update(dream.returns)
@@ -109,15 +120,15 @@ class ActorCritic(Behaviour):
             policy, dream.steps.action, dream.returns / scale, dream.value / scale
         )
         entropy = policy.entropy()
-        actor = (dream.weight * (gained - self.entropy * entropy)).mean()
+        actor = (dream.weight * (gained - self.entropy_coef * entropy)).mean()
         critic = (dream.weight * self.critic.loss(feature, dream.returns)).mean()
         return Losses(actor + critic, self._metrics(actor, critic, entropy, dream))
 
-    def dream(self, world_model: WorldModel, starts: Starts) -> Dream:
+    def dream(self, world_model: WorldModel, starts: StartStates) -> Dream:
         """Imagines the policy's rollouts and what they return."""
         steps = world_model.imagine(starts.state, self._act, self.horizon, self.objective)
         value = self.critic.target(steps.feature)
-        returns = lambda_returns(steps.reward, steps.discount, value[:, 1:], self.trace)
+        returns = lambda_returns(steps.reward, steps.discount, value[:, 1:], self.lambda_)
         weight = step_weights(steps.discount, starts.alive)
         return Dream(steps, returns, value[:, :-1], weight)
 
@@ -139,7 +150,7 @@ class ActorCritic(Behaviour):
         return {name: value.detach() for name, value in values.items()}
 
 
-def check_imagination(horizon: int, starts: int | None, trace: float) -> None:
+def check_imagination(horizon: int, starts: int | None, lambda_: float) -> None:
     """Refuses a rollout that cannot be.
 
     Raises:
@@ -148,5 +159,5 @@ def check_imagination(horizon: int, starts: int | None, trace: float) -> None:
     for name, number in (("horizon", horizon), ("starts", starts)):
         if number is not None and number < 1:
             raise ValueError(f"{name}={number}: choose 1 or more")
-    if not 0 <= trace <= 1:
-        raise ValueError(f"trace={trace}: choose a lambda between 0 and 1")
+    if not 0 <= lambda_ <= 1:
+        raise ValueError(f"lambda_={lambda_}: choose a lambda between 0 and 1")

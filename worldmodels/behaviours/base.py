@@ -21,7 +21,7 @@ class ParameterGroup(NamedTuple):
     learning_rate: float
 
 
-class Decider(nn.Module, ABC):
+class PolicyValue(nn.Module, ABC):
     """A policy and a value over latent features, and what an optimiser should know of them.
 
     Subclasses take ``(feature_dim, action_space)`` as their first two arguments, everything else
@@ -45,7 +45,7 @@ class Decider(nn.Module, ABC):
         return
 
 
-class Behaviour(Decider):
+class Behaviour(PolicyValue):
     """A policy and a value that learn inside a world model.
 
     Attributes:
@@ -72,19 +72,19 @@ class Behaviour(Decider):
         return {}
 
 
-class Starts(NamedTuple):
+class StartStates(NamedTuple):
     """States to imagine from; ``alive`` is 0 where the task has ended, 1 elsewhere."""
 
     state: State
     alive: Float[Tensor, " N"]
 
 
-def draw_starts(
+def sample_starts(
     batch: Batch,
     posterior: State,
     count: int | None,
     eligible: Bool[Tensor, "B T"] | None = None,
-) -> Starts:
+) -> StartStates:
     """A random subset of a batch's states, without their history of gradients.
 
     Args:
@@ -98,7 +98,7 @@ def draw_starts(
     chosen = rows[torch.randperm(len(rows), device=rows.device)[:count]]
     # Detached: what is learned here must not bend the latents it is learned from.
     state = select_state(flatten_state(detach_state(posterior)), chosen)
-    return Starts(state, (~batch.is_terminal).flatten()[chosen].float())
+    return StartStates(state, (~batch.is_terminal).flatten()[chosen].float())
 
 
 @contextmanager

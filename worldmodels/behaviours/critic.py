@@ -16,7 +16,7 @@ class Critic(nn.Module):
         feature_dim: F.
         hidden: width of the hidden layers.
         layers: number of hidden layers.
-        target_rate: share of the new weights in the target after every update.
+        tau: share of the new weights in the target after every update.
 
     Attributes:
         head: what learns.
@@ -26,10 +26,10 @@ class Critic(nn.Module):
     Reference: Hafner et al., 2023 (DreamerV3), section on the critic.
     """
 
-    def __init__(self, feature_dim: int, hidden: int, layers: int, target_rate: float):
+    def __init__(self, feature_dim: int, hidden: int, layers: int, tau: float):
         super().__init__()
-        check_target_rate(target_rate)
-        self.target_rate = target_rate
+        check_tau(tau)
+        self.tau = tau
         self.head = TwoHotHead(feature_dim, hidden, layers)
         self.target = copy.deepcopy(self.head).requires_grad_(False)
 
@@ -45,21 +45,21 @@ class Critic(nn.Module):
 
     def follow(self) -> None:
         """Moves the target a little towards the head."""
-        follow(self.target, self.head, self.target_rate)
+        follow(self.target, self.head, self.tau)
 
 
 @torch.no_grad()
-def follow(target: nn.Module, learner: nn.Module, rate: float) -> None:
-    """Moves the weights of ``target`` towards those of ``learner`` by the share ``rate``."""
-    for slow, fast in zip(target.parameters(), learner.parameters(), strict=True):
+def follow(target: nn.Module, algorithm: nn.Module, rate: float) -> None:
+    """Moves the weights of ``target`` towards those of ``algorithm`` by the share ``rate``."""
+    for slow, fast in zip(target.parameters(), algorithm.parameters(), strict=True):
         slow.lerp_(fast, rate)
 
 
-def check_target_rate(target_rate: float) -> None:
+def check_tau(tau: float) -> None:
     """Refuses a rate that is no share.
 
     Raises:
         ValueError: naming the option.
     """
-    if not 0 < target_rate <= 1:
-        raise ValueError(f"target_rate={target_rate}: choose a share above 0 and at most 1")
+    if not 0 < tau <= 1:
+        raise ValueError(f"tau={tau}: choose a share above 0 and at most 1")

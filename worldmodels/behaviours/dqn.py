@@ -6,16 +6,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from worldmodels.behaviours.algorithm import Algorithm
 from worldmodels.behaviours.base import ParameterGroup
-from worldmodels.behaviours.critic import check_target_rate, follow
-from worldmodels.behaviours.experience import Experience, weighted_mean
-from worldmodels.behaviours.learner import Learner
+from worldmodels.behaviours.critic import check_tau, follow
 from worldmodels.behaviours.q_values import DiscreteValue
+from worldmodels.behaviours.transitions import Transitions, weighted_mean
 from worldmodels.nn.distributions import OneHotStraightThrough
 from worldmodels.types import ActionSpace, Losses
 
 
-class DQN(Learner):
+class DQN(Algorithm):
     """Takes the choice of the highest value, and sometimes any other.
 
     Args:
@@ -25,7 +25,7 @@ class DQN(Learner):
         hidden: width of the network.
         layers: its hidden layers.
         learning_rate: its learning rate.
-        target_rate: how fast the target follows it.
+        tau: how fast the target follows it.
 
     Raises:
         ValueError: when actions are no choices, or ``exploration`` is no probability above 0.
@@ -42,15 +42,15 @@ class DQN(Learner):
         hidden: int = 256,
         layers: int = 2,
         learning_rate: float = 5e-4,
-        target_rate: float = 0.01,
+        tau: float = 0.01,
     ):
         super().__init__()
         if not action_space.discrete:
             raise ValueError(f"DQN chooses among discrete actions, not {action_space}: use SAC")
         if not 0 < exploration <= 1:
             raise ValueError(f"exploration={exploration}: choose a probability above 0")
-        check_target_rate(target_rate)
-        self.exploration, self.target_rate = exploration, target_rate
+        check_tau(tau)
+        self.exploration, self.tau = exploration, tau
         self.learning_rate = learning_rate
         self.head = DiscreteValue(feature_dim, action_space.dim, hidden, layers)
         self.target = copy.deepcopy(self.head).requires_grad_(False)
@@ -71,23 +71,23 @@ class DQN(Learner):
 
     def after_update(self) -> None:
         """The target follows."""
-        follow(self.target, self.head, self.target_rate)
+        follow(self.target, self.head, self.tau)
 
     @torch.no_grad()
-    def targets(self, experience: Experience) -> Float[Tensor, "N H"]:
+    def targets(self, transitions: Transitions) -> Float[Tensor, "N H"]:
         """The reward, and what the target says of the choice that the network likes best."""
-        chosen = self._best(experience.after)
-        worth = (chosen * self.target(experience.after)).sum(-1)
-        return experience.reward + experience.discount * worth
+        chosen = self._best(transitions.after)
+        value = (chosen * self.target(transitions.after)).sum(-1)
+        return transitions.reward + transitions.discount * value
 
-    def loss(self, experience: Experience) -> Losses:
+    def loss(self, transitions: Transitions) -> Losses:
         """Of the choices that were made."""
-        returns = self.targets(experience)
-        critic = self.head.loss(experience.feature, experience.action, returns)
-        mean = weighted_mean(critic, experience.weight)
+        returns = self.targets(transitions)
+        critic = self.head.loss(transitions.feature, transitions.action, returns)
+        mean = weighted_mean(critic, transitions.weight)
         metrics = {
             "loss/critic": mean.detach(),
-            "target_value": weighted_mean(returns, experience.weight),
+            "target_value": weighted_mean(returns, transitions.weight),
         }
         return Losses(mean, metrics)
 

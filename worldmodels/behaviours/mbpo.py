@@ -1,4 +1,4 @@
-"""Augmented data: a model-free learner on real transitions and short imagined ones."""
+"""Augmented data: a model-free algorithm on real transitions and short imagined ones."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -6,30 +6,30 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from worldmodels.behaviours.base import Starts, draw_starts
+from worldmodels.behaviours.algorithm import AlgorithmBehaviour, AlgorithmFactory
+from worldmodels.behaviours.base import StartStates, sample_starts
 from worldmodels.behaviours.branches import Branches, EveryState
-from worldmodels.behaviours.experience import (
-    Experience,
-    imagined_experience,
-    replayed_experience,
-)
-from worldmodels.behaviours.learner import LearnerBehaviour, LearnerFactory
 from worldmodels.behaviours.lengths import FixedLength, RolloutLength, open_loop_error
 from worldmodels.behaviours.model_free import dreams
 from worldmodels.behaviours.sac import SAC
+from worldmodels.behaviours.transitions import (
+    Transitions,
+    imagined_transitions,
+    replayed_transitions,
+)
 from worldmodels.dynamics.base import select_state
 from worldmodels.types import ActionSpace, Batch, Losses, State
 from worldmodels.world_model import WorldModel
 
 
 class _Share(NamedTuple):
-    """Experience of one kind and its share in the loss."""
+    """Transitions of one kind and its share in the loss."""
 
     share: float
-    experience: Experience
+    transitions: Transitions
 
 
-class MBPO(LearnerBehaviour):
+class MBPO(AlgorithmBehaviour):
     """Branches short rollouts of the policy from replayed states, and learns from both.
 
     The replayed transitions are D_env, the imagined ones D_model. Both are made anew at every
@@ -38,7 +38,7 @@ class MBPO(LearnerBehaviour):
     Args:
         feature_dim: F.
         action_space: what an action is.
-        learner: ``SAC``, ``DQN`` or ``PPO``, with its options.
+        algorithm: ``SAC``, ``DQN`` or ``PPO``, with its options.
         length: imagined steps: ``FixedLength``, ``LinearLength`` or ``ValidatedLength``.
         real_ratio: weight of the mean loss over replayed transitions, against that over imagined
             ones, however many there are of each: 0 learns from the model alone, 1 from replay
@@ -59,19 +59,19 @@ class MBPO(LearnerBehaviour):
         self,
         feature_dim: int,
         action_space: ActionSpace,
-        learner: LearnerFactory = SAC,
+        algorithm: AlgorithmFactory = SAC,
         length: Callable[[], RolloutLength] = FixedLength,
         real_ratio: float = 0.05,
         starts: int | None = None,
         branches: Callable[[], Branches] = EveryState,
     ):
-        super().__init__(feature_dim, action_space, learner)
+        super().__init__(feature_dim, action_space, algorithm)
         if not 0 <= real_ratio <= 1:
             raise ValueError(f"real_ratio={real_ratio}: choose a share from 0 to 1")
-        if self.learner.on_policy and real_ratio > 0:
+        if self.algorithm.on_policy and real_ratio > 0:
             raise ValueError(
-                f"real_ratio={real_ratio}: {type(self.learner).__name__} learns from its present "
-                "policy's experience alone, replay holds older ones': give --behaviour.real_ratio 0"
+                f"real_ratio={real_ratio}: {type(self.algorithm).__name__} learns from its present "
+                "policy's transitions alone, replay holds older ones': give --behaviour.real_ratio 0"
             )
         if starts is not None and starts < 1:
             raise ValueError(f"starts={starts}: choose 1 or more")
@@ -81,12 +81,12 @@ class MBPO(LearnerBehaviour):
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     def after_update(self) -> None:
-        """The learner's targets follow; updates are counted."""
+        """The algorithm's targets follow; updates are counted."""
         super().after_update()
         self.updates += 1
 
     def loss(self, world_model: WorldModel, batch: Batch, posterior: State) -> Losses:
-        """The learner's loss on both kinds of experience, each weighted by its share.
+        """The algorithm's loss on both kinds of transitions, each weighted by its share.
 
         Raises:
             TypeError: when there is no model of the world: nothing would train the encoder.
@@ -95,8 +95,8 @@ class MBPO(LearnerBehaviour):
             raise TypeError("MBPO needs a world model: give --model WorldModel or use ModelFree")
         steps = self.length(int(self.updates))
         total, metrics = torch.zeros((), device=batch.reward.device), {}
-        for share, experience in self._shares(world_model, batch, posterior, steps):
-            losses = self.learner.loss(experience)
+        for share, transitions in self._shares(world_model, batch, posterior, steps):
+            losses = self.algorithm.loss(transitions)
             total = total + share * losses.total
             for name, value in losses.metrics.items():
                 metrics[name] = metrics.get(name, 0) + share * value
@@ -116,7 +116,7 @@ class MBPO(LearnerBehaviour):
         shares = []
         if self.real_ratio > 0:
             # Made without gradients: what is learned here must not bend the latents.
-            real = replayed_experience(batch, world_model.feature(posterior), world_model.discount)
+            real = replayed_transitions(batch, world_model.feature(posterior), world_model.discount)
             shares.append(_Share(self.real_ratio, real))
         if self.real_ratio < 1:
             dreamt = self.branch(world_model, batch, posterior, steps)
@@ -126,16 +126,16 @@ class MBPO(LearnerBehaviour):
     @torch.no_grad()
     def branch(
         self, world_model: WorldModel, batch: Batch, posterior: State, steps: int
-    ) -> Experience:
+    ) -> Transitions:
         """Imagined transitions from the states of a batch; of an ensemble, by several members."""
-        drawn = draw_starts(batch, posterior, self.starts, self.branches.eligible(batch))
+        drawn = sample_starts(batch, posterior, self.starts, self.branches.eligible(batch))
         starts = drawn if self.starts is None else _in_turn(drawn, self.starts)
-        dream = world_model.imagine(starts.state, self.learner.act, steps)
-        return imagined_experience(dream, starts.alive, world_model.discount)
+        dream = world_model.imagine(starts.state, self.algorithm.act, steps)
+        return imagined_transitions(dream, starts.alive, world_model.discount)
 
 
-def _in_turn(starts: Starts, count: int) -> Starts:
+def _in_turn(starts: StartStates, count: int) -> StartStates:
     """``count`` of them, the same ones again where there are fewer (none where there is none)."""
     available = len(starts.alive)
     rows = torch.arange(count if available else 0, device=starts.alive.device) % max(available, 1)
-    return Starts(select_state(starts.state, rows), starts.alive[rows])
+    return StartStates(select_state(starts.state, rows), starts.alive[rows])

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from worldmodels.behaviours.experience import replayed_experience
-from worldmodels.behaviours.learner import LearnerBehaviour, LearnerFactory
+from worldmodels.behaviours.algorithm import AlgorithmBehaviour, AlgorithmFactory
 from worldmodels.behaviours.sac import SAC
+from worldmodels.behaviours.transitions import replayed_transitions
 from worldmodels.dynamics.frame_stack import FrameStack
 from worldmodels.nn.augment import randomly_shifted
 from worldmodels.nn.decoders import Decoder
@@ -74,7 +74,7 @@ class Perception(WorldModel):
         return Losses(torch.zeros((), device=obs.device), {}), seen.posterior
 
 
-class ModelFree(LearnerBehaviour):
+class ModelFree(AlgorithmBehaviour):
     """Learns from replayed transitions alone; the critic's gradient trains the encoder.
 
     On-policy or off-policy is a matter of replay: a sampler that shows the latest round alone
@@ -83,14 +83,16 @@ class ModelFree(LearnerBehaviour):
     Args:
         feature_dim: F.
         action_space: what an action is.
-        learner: ``SAC``, ``DQN`` or ``PPO``, with its options.
+        algorithm: ``SAC``, ``DQN`` or ``PPO``, with its options.
     """
 
-    def __init__(self, feature_dim: int, action_space: ActionSpace, learner: LearnerFactory = SAC):
-        super().__init__(feature_dim, action_space, learner)
+    def __init__(
+        self, feature_dim: int, action_space: ActionSpace, algorithm: AlgorithmFactory = SAC
+    ):
+        super().__init__(feature_dim, action_space, algorithm)
 
     def loss(self, world_model: WorldModel, batch: Batch, posterior: State) -> Losses:
-        """The learner's loss, with its gradient to the encoder behind ``posterior``.
+        """The algorithm's loss, with its gradient to the encoder behind ``posterior``.
 
         Raises:
             TypeError: when there is a model of the world: it would be trained by this loss.
@@ -101,9 +103,9 @@ class ModelFree(LearnerBehaviour):
                 "give --model Perception, or --behaviour MBPO"
             )
         feature = world_model.feature(posterior)
-        experience = replayed_experience(batch, feature, world_model.discount)
+        transitions = replayed_transitions(batch, feature, world_model.discount)
         known = complete_memory(batch.is_first, world_model.frames)[:, :-1]
-        return self.learner.loss(experience._replace(weight=experience.weight * known))
+        return self.algorithm.loss(transitions._replace(weight=transitions.weight * known))
 
 
 def dreams(world_model: WorldModel) -> bool:

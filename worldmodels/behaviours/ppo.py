@@ -7,19 +7,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldmodels.behaviours.actors import make_actor
+from worldmodels.behaviours.algorithm import Algorithm
 from worldmodels.behaviours.base import ParameterGroup
 from worldmodels.behaviours.critic import Critic
-from worldmodels.behaviours.experience import Experience, weighted_mean
-from worldmodels.behaviours.learner import Learner
 from worldmodels.behaviours.returns import lambda_returns
+from worldmodels.behaviours.transitions import Transitions, weighted_mean
 from worldmodels.types import ActionSpace, Distribution, Losses
 
 
-class PPO(Learner):
-    """Moves a policy no further from the one that made the experience than a ratio allows.
+class PPO(Algorithm):
+    """Moves a policy no further from the one that made the transitions than a ratio allows.
 
-    An older copy of the actor makes the experience; it is renewed every ``refresh`` updates. So
-    imagined experience is on-policy by construction and fresh at every update; real experience is
+    An older copy of the actor makes the transitions; it is renewed every ``refresh`` updates. So
+    imagined transitions is on-policy by construction and fresh at every update; real transitions is
     where collection keeps step with ``refresh`` and replay shows the latest round alone.
 
     Args:
@@ -27,13 +27,13 @@ class PPO(Learner):
         action_space: what an action is.
         refresh: updates by one copy of the actor ("epochs" times minibatches).
         clip: how far the probability of an action may move before it stops to pay.
-        trace: lambda of the returns and advantages.
+        lambda_: lambda of the returns and advantages.
         entropy: weight of the policy's entropy, where advantages have the standard deviation 1.
         hidden: width of actor and critic.
         layers: hidden layers of actor and critic.
         actor_learning_rate: of the actor.
         critic_learning_rate: of the critic.
-        target_rate: how fast the critic's target follows it.
+        tau: how fast the critic's target follows it.
 
     Raises:
         ValueError: when an option is out of its range.
@@ -50,20 +50,20 @@ class PPO(Learner):
         action_space: ActionSpace,
         refresh: int = 20,
         clip: float = 0.2,
-        trace: float = 0.95,
-        entropy: float = 3e-3,
+        lambda_: float = 0.95,
+        entropy_coef: float = 3e-3,
         hidden: int = 256,
         layers: int = 2,
         actor_learning_rate: float = 3e-4,
         critic_learning_rate: float = 5e-4,
-        target_rate: float = 0.02,
+        tau: float = 0.02,
     ):
         super().__init__()
-        _check_options(refresh, clip, trace)
-        self.refresh, self.clip, self.trace, self.entropy = refresh, clip, trace, entropy
+        _check_options(refresh, clip, lambda_)
+        self.refresh, self.clip, self.lambda_, self.entropy_coef = refresh, clip, lambda_, entropy
         self.actor = make_actor(feature_dim, action_space, hidden, layers)
         self.older = copy.deepcopy(self.actor).requires_grad_(False)
-        self.critic = Critic(feature_dim, hidden, layers, target_rate)
+        self.critic = Critic(feature_dim, hidden, layers, tau)
         self.learning_rates = actor_learning_rate, critic_learning_rate
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
@@ -94,22 +94,22 @@ class PPO(Learner):
         if self.updates % self.refresh == 0:
             self.older.load_state_dict(self.actor.state_dict())
 
-    def loss(self, experience: Experience) -> Losses:
+    def loss(self, transitions: Transitions) -> Losses:
         """Actor and critic."""
-        returns = self.returns(experience)
-        weight = experience.weight
+        returns = self.returns(transitions)
+        weight = transitions.weight
         # Detached: the actor must not bend what it sees.
-        feature = experience.feature.detach()
+        feature = transitions.feature.detach()
         with torch.no_grad():
             advantage = standardised(returns - self.critic.target(feature), weight)
-            older = self.older(feature).log_prob(experience.action)
+            older = self.older(feature).log_prob(transitions.action)
         policy = self.actor(feature)
-        ratio = (policy.log_prob(experience.action) - older).exp()
+        ratio = (policy.log_prob(transitions.action) - older).exp()
         entropy = policy.entropy()
         gained = clipped_gain(ratio, advantage, self.clip)
-        actor = weighted_mean(-gained - self.entropy * entropy, weight)
+        actor = weighted_mean(-gained - self.entropy_coef * entropy, weight)
         # The head itself: unlike `Critic.loss` it hands its gradient on to an encoder.
-        critic = weighted_mean(self.critic.head.loss(experience.feature, returns), weight)
+        critic = weighted_mean(self.critic.head.loss(transitions.feature, returns), weight)
         clipped = ((ratio - 1).abs() > self.clip).float()
         metrics = {
             "loss/actor": actor,
@@ -120,12 +120,14 @@ class PPO(Learner):
         return Losses(actor + critic, {name: value.detach() for name, value in metrics.items()})
 
     @torch.no_grad()
-    def returns(self, experience: Experience) -> Float[Tensor, "N H"]:
+    def returns(self, transitions: Transitions) -> Float[Tensor, "N H"]:
         """Lambda-returns, cut where the next transition does not follow from this one."""
-        value = self.critic.target(experience.after)
-        goes_on = (experience.weight[:, 1:] > 0).float()
+        value = self.critic.target(transitions.after)
+        goes_on = (transitions.weight[:, 1:] > 0).float()
         goes_on = torch.nn.functional.pad(goes_on, (0, 1), value=1.0)
-        return lambda_returns(experience.reward, experience.discount, value, self.trace * goes_on)
+        return lambda_returns(
+            transitions.reward, transitions.discount, value, self.lambda_ * goes_on
+        )
 
 
 def clipped_gain(
@@ -143,10 +145,10 @@ def standardised(
     return distance / weighted_mean(distance.square(), weight).sqrt().clamp(min=1e-8)
 
 
-def _check_options(refresh: int, clip: float, trace: float) -> None:
+def _check_options(refresh: int, clip: float, lambda_: float) -> None:
     if refresh < 1:
         raise ValueError(f"refresh={refresh}: choose 1 update or more")
     if not 0 < clip < 1:
         raise ValueError(f"clip={clip}: choose a number between 0 and 1")
-    if not 0 <= trace <= 1:
-        raise ValueError(f"trace={trace}: choose a lambda between 0 and 1")
+    if not 0 <= lambda_ <= 1:
+        raise ValueError(f"lambda_={lambda_}: choose a lambda between 0 and 1")

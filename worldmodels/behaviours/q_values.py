@@ -13,7 +13,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from worldmodels.behaviours.critic import check_target_rate, follow
+from worldmodels.behaviours.critic import check_tau, follow
 from worldmodels.nn.blocks import MLP, zero_init
 from worldmodels.nn.distributions import OneHotStraightThrough, TwoHot, symexp_bins
 from worldmodels.nn.heads import GaussianRewardHead
@@ -111,7 +111,7 @@ class DiscreteValue(ActionValue):
         return rearrange(self.net(feature), "... (A K) -> ... A K", K=len(self.bins))
 
 
-class Pair(nn.Module, ABC):
+class QPair(nn.Module, ABC):
     """Two action values of which the lesser one is believed.
 
     A policy seeks out what is overrated; two networks rarely overrate the same.
@@ -133,44 +133,44 @@ class Pair(nn.Module, ABC):
         return one + self.second.loss(feature, action, returns)
 
     @abstractmethod
-    def worth(
+    def value(
         self, policy: Distribution, feature: Float[Tensor, "*batch F"]
     ) -> Float[Tensor, "*batch"]:
         """The lesser value of what a policy does, with its gradient to the policy."""
 
     @abstractmethod
-    def best_guess(
+    def mode_value(
         self, policy: Distribution, feature: Float[Tensor, "*batch F"]
     ) -> Float[Tensor, "*batch"]:
-        """``worth`` without noise."""
+        """``value`` without noise."""
 
 
-class ContinuousPair(Pair):
-    """The worth of one sampled action."""
+class ContinuousQPair(QPair):
+    """The value of one sampled action."""
 
     def __init__(self, feature_dim: int, action_dim: int, hidden: int, layers: int, scale: float):
         super().__init__()
         self.first = ContinuousValue(feature_dim, action_dim, hidden, layers, scale)
         self.second = ContinuousValue(feature_dim, action_dim, hidden, layers, scale)
 
-    def worth(
+    def value(
         self, policy: Distribution, feature: Float[Tensor, "*batch F"]
     ) -> Float[Tensor, "*batch"]:
-        """See ``Pair.worth``; one reparameterised sample."""
+        """See ``QPair.value``; one reparameterised sample."""
         return self._least(feature, policy.sample())
 
-    def best_guess(
+    def mode_value(
         self, policy: Distribution, feature: Float[Tensor, "*batch F"]
     ) -> Float[Tensor, "*batch"]:
-        """The worth of the policy's mode."""
+        """The value of the policy's mode."""
         return self._least(feature, policy.mode())
 
     def _least(self, feature: Tensor, action: Tensor) -> Tensor:
         return torch.minimum(self.first(feature, action), self.second(feature, action))
 
 
-class DiscretePair(Pair):
-    """The worth of all choices, each by its probability: nothing is sampled.
+class DiscreteQPair(QPair):
+    """The value of all choices, each by its probability: nothing is sampled.
 
     Reference: Christodoulou, 2019 (SAC for discrete actions).
     """
@@ -180,22 +180,22 @@ class DiscretePair(Pair):
         self.first = DiscreteValue(feature_dim, action_dim, hidden, layers)
         self.second = DiscreteValue(feature_dim, action_dim, hidden, layers)
 
-    def worth(
+    def value(
         self, policy: Distribution, feature: Float[Tensor, "*batch F"]
     ) -> Float[Tensor, "*batch"]:
-        """See ``Pair.worth``; exact."""
+        """See ``QPair.value``; exact."""
         assert isinstance(policy, OneHotStraightThrough)
         least = torch.minimum(self.first(feature), self.second(feature))
         return (policy.probs * least).sum(-1)
 
-    def best_guess(
+    def mode_value(
         self, policy: Distribution, feature: Float[Tensor, "*batch F"]
     ) -> Float[Tensor, "*batch"]:
-        """The worth itself: it has no noise."""
-        return self.worth(policy, feature)
+        """The value itself: it has no noise."""
+        return self.value(policy, feature)
 
 
-class Twins(nn.Module):
+class DoubleQ(nn.Module):
     """A pair of action values and its slowly moving target.
 
     Args:
@@ -203,7 +203,7 @@ class Twins(nn.Module):
         action_space: what an action is.
         hidden: width of the hidden layers.
         layers: number of hidden layers.
-        target_rate: share of the new weights in the target after every update.
+        tau: share of the new weights in the target after every update.
         scale: of real-valued actions' returns, see ``ContinuousValue``.
 
     Attributes:
@@ -217,25 +217,25 @@ class Twins(nn.Module):
         action_space: ActionSpace,
         hidden: int,
         layers: int,
-        target_rate: float,
+        tau: float,
         scale: float,
     ):
         super().__init__()
-        check_target_rate(target_rate)
+        check_tau(tau)
         if scale <= 0:
             raise ValueError(f"value_scale={scale}: choose a number above 0")
-        self.target_rate = target_rate
+        self.tau = tau
         self.heads = _pair(feature_dim, action_space, hidden, layers, scale)
         self.target = copy.deepcopy(self.heads).requires_grad_(False)
 
     def follow(self) -> None:
         """Moves the target a little towards the heads."""
-        follow(self.target, self.heads, self.target_rate)
+        follow(self.target, self.heads, self.tau)
 
 
 def _pair(
     feature_dim: int, action_space: ActionSpace, hidden: int, layers: int, scale: float
-) -> Pair:
+) -> QPair:
     if action_space.discrete:
-        return DiscretePair(feature_dim, action_space.dim, hidden, layers)
-    return ContinuousPair(feature_dim, action_space.dim, hidden, layers, scale)
+        return DiscreteQPair(feature_dim, action_space.dim, hidden, layers)
+    return ContinuousQPair(feature_dim, action_space.dim, hidden, layers, scale)

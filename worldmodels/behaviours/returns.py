@@ -1,6 +1,6 @@
 """Returns of imagined rollouts: what they add up to, how much each step counts, their scale.
 
-Indices of a rollout of H steps, as in ``Imagination``: state k is left by action k for state
+Indices of a rollout of H steps, as in ``Trajectory``: state k is left by action k for state
 k + 1, where ``reward[k]`` and ``discount[k]`` belong. The discount is gamma times the probability
 that the task goes on at state k + 1: a terminal state has discount 0, a time limit is not
 terminal and keeps gamma.
@@ -15,23 +15,23 @@ def lambda_returns(
     reward: Float[Tensor, "N H"],
     discount: Float[Tensor, "N H"],
     value: Float[Tensor, "N H"],
-    trace: float | Float[Tensor, "N H"],
+    lambda_: float | Float[Tensor, "N H"],
 ) -> Float[Tensor, "N H"]:
     """The return from each of the states 0..H-1, a mix of n-step returns.
 
-    ``R[k] = reward[k] + discount[k] ((1 - trace) value[k] + trace R[k + 1])``, where the last
+    ``R[k] = reward[k] + discount[k] ((1 - lambda_) value[k] + lambda_ R[k + 1])``, where the last
     ``R[k + 1]`` is ``value[k]``.
 
     Args:
         reward: on arrival at states 1..H.
         discount: of what comes after states 1..H.
         value: of states 1..H.
-        trace: lambda; 0 trusts the next state's value alone, 1 only the last one's. One for
+        lambda_: lambda; 0 trusts the next state's value alone, 1 only the last one's. One for
             every step cuts a sequence: at 0 the return ends with the next state's value.
 
     Reference: Hafner et al., 2023 (DreamerV3), equation 7; Sutton and Barto, 2018, equation 12.2.
     """
-    known, kept = reward + (1 - trace) * discount * value, trace * discount
+    known, kept = reward + (1 - lambda_) * discount * value, lambda_ * discount
     carried, returns = value[:, -1], []
     for k in range(reward.shape[1] - 1, -1, -1):
         carried = known[:, k] + kept[:, k] * carried

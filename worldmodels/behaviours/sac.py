@@ -7,14 +7,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldmodels.behaviours.actors import make_actor
+from worldmodels.behaviours.algorithm import Algorithm
 from worldmodels.behaviours.base import ParameterGroup, frozen
-from worldmodels.behaviours.experience import Experience, weighted_mean
-from worldmodels.behaviours.learner import Learner
-from worldmodels.behaviours.q_values import Twins
+from worldmodels.behaviours.q_values import DoubleQ
+from worldmodels.behaviours.transitions import Transitions, weighted_mean
 from worldmodels.types import ActionSpace, Distribution, Losses
 
 
-class SAC(Learner):
+class SAC(Algorithm):
     """Maximises return plus entropy; a temperature holds the entropy at its target.
 
     Entropies are not those of one sampled action: exact for choices, and for real-valued actions
@@ -30,7 +30,7 @@ class SAC(Learner):
         actor_learning_rate: of the actor.
         critic_learning_rate: of both critics.
         temperature_learning_rate: of the temperature's logarithm.
-        target_rate: how fast the critics' targets follow them.
+        tau: how fast the critics' targets follow them.
         value_scale: roughly the size of returns: the critics of real-valued actions count in it
             (those of choices read any size).
 
@@ -52,7 +52,7 @@ class SAC(Learner):
         actor_learning_rate: float = 3e-4,
         critic_learning_rate: float = 5e-4,
         temperature_learning_rate: float = 3e-4,
-        target_rate: float = 0.01,
+        tau: float = 0.01,
         value_scale: float = 1.0,
     ):
         super().__init__()
@@ -60,7 +60,7 @@ class SAC(Learner):
             raise ValueError(f"temperature={temperature}: choose a number above 0")
         self.target_entropy = _checked_entropy(target_entropy, action_space)
         self.actor = make_actor(feature_dim, action_space, hidden, layers)
-        self.critics = Twins(feature_dim, action_space, hidden, layers, target_rate, value_scale)
+        self.critics = DoubleQ(feature_dim, action_space, hidden, layers, tau, value_scale)
         self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
         self.learning_rates = actor_learning_rate, critic_learning_rate, temperature_learning_rate
 
@@ -70,7 +70,7 @@ class SAC(Learner):
 
     def value(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
         """The critics' lesser value of the policy, which includes later entropies."""
-        return self.critics.heads.best_guess(self.actor(feature), feature)
+        return self.critics.heads.mode_value(self.actor(feature), feature)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Actor, critics, temperature."""
@@ -85,32 +85,32 @@ class SAC(Learner):
         self.critics.follow()
 
     @torch.no_grad()
-    def targets(self, experience: Experience) -> Float[Tensor, "N H"]:
-        """Soft returns: the reward, and what the policy is worth from there with its entropy."""
-        policy = self.actor(experience.after)
-        worth = self.critics.target.worth(policy, experience.after)
-        soft = worth + self.log_temperature.exp() * policy.entropy()
-        return experience.reward + experience.discount * soft
+    def targets(self, transitions: Transitions) -> Float[Tensor, "N H"]:
+        """Soft returns: the reward, and what the policy is value from there with its entropy."""
+        policy = self.actor(transitions.after)
+        value = self.critics.target.value(policy, transitions.after)
+        soft = value + self.log_temperature.exp() * policy.entropy()
+        return transitions.reward + transitions.discount * soft
 
-    def loss(self, experience: Experience) -> Losses:
+    def loss(self, transitions: Transitions) -> Losses:
         """Critics, actor and temperature."""
-        returns = self.targets(experience)
-        critic = self.critics.heads.loss(experience.feature, experience.action, returns)
+        returns = self.targets(transitions)
+        critic = self.critics.heads.loss(transitions.feature, transitions.action, returns)
         # Detached: the actor must not bend what it sees.
-        feature = experience.feature.detach()
+        feature = transitions.feature.detach()
         policy = self.actor(feature)
         entropy = policy.entropy()
         with frozen(self.critics):
-            worth = self.critics.heads.worth(policy, feature)
+            value = self.critics.heads.value(policy, feature)
         temperature = self.log_temperature.exp()
         parts = {
             "loss/critic": critic,
-            "loss/actor": -(worth + temperature.detach() * entropy),
+            "loss/actor": -(value + temperature.detach() * entropy),
             "loss/temperature": temperature * (entropy.detach() - self.target_entropy),
         }
-        means = {name: weighted_mean(part, experience.weight) for name, part in parts.items()}
+        means = {name: weighted_mean(part, transitions.weight) for name, part in parts.items()}
         metrics = {name: mean.detach() for name, mean in means.items()}
-        metrics["policy_entropy"] = weighted_mean(entropy.detach(), experience.weight)
+        metrics["policy_entropy"] = weighted_mean(entropy.detach(), transitions.weight)
         metrics["temperature"] = temperature.detach()
         return Losses(torch.stack(list(means.values())).sum(), metrics)
 

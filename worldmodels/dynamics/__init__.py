@@ -7,12 +7,13 @@ from worldmodels.dynamics.ensemble import (
     EnsembleState,
 )
 from worldmodels.dynamics.frame_stack import FrameStack
-from worldmodels.dynamics.members import KeepMember, Propagation, RedrawMember
+from worldmodels.dynamics.members import TS1, Propagation, TSinf
 from worldmodels.dynamics.rssm import RSSM, CategoricalRSSM, GaussianRSSM, RSSMState
-from worldmodels.dynamics.sources import ArrivalReward, ExactCartSwing, FittedCartSwing
+from worldmodels.studies.cart_sources import ArrivalReward, ExactCartSwing, FittedCartSwing
 
 __all__ = [
     "RSSM",
+    "TS1",
     "ArrivalReward",
     "CategoricalEnsembleRSSM",
     "CategoricalRSSM",
@@ -23,9 +24,8 @@ __all__ = [
     "FittedCartSwing",
     "FrameStack",
     "GaussianRSSM",
-    "KeepMember",
     "Observed",
     "Propagation",
     "RSSMState",
-    "RedrawMember",
+    "TSinf",
 ]

@@ -15,7 +15,7 @@ from torch.func import functional_call, vmap
 
 from worldmodels.dynamics.base import Dynamics, Observed, repeat_state
 from worldmodels.dynamics.latents import CategoricalLatent, GaussianLatent, Latent
-from worldmodels.dynamics.members import KeepMember, Propagation, group_rows
+from worldmodels.dynamics.members import Propagation, TSinf, group_rows
 from worldmodels.dynamics.rssm import RSSM
 
 # The layers of an RSSM that predict; the others correct by frames and are shared.
@@ -47,7 +47,7 @@ class Ensemble(RSSM):
         hidden: width of the hidden layers.
         members: M.
         particles: imagined trajectories per plan, a multiple of ``members`` (M when None).
-        propagation: ``KeepMember`` or ``RedrawMember``.
+        propagation: ``TSinf`` or ``TS1``.
 
     Raises:
         ValueError: when ``members`` or ``particles`` does not fit.
@@ -104,7 +104,7 @@ class Ensemble(RSSM):
         return EnsembleState(*state, self._in_turn(batch))
 
     def spread(self, state: EnsembleState, count: int) -> EnsembleState:
-        """Starts of ``count`` plans per row; the members share a plan's particles evenly."""
+        """StartStates of ``count`` plans per row; the members share a plan's particles evenly."""
         spread = repeat_state(state, count * self.particles)
         in_turn = self._in_turn(self.particles)
         return spread._replace(member=repeat(in_turn, "P -> (N P)", N=len(state.member) * count))
@@ -216,8 +216,8 @@ class EnsembleRSSM(Ensemble):
         action_dim: A.
         members: M.
         particles: imagined trajectories per plan, a multiple of ``members`` (M when None).
-        propagation: whom an imagined trajectory follows: ``KeepMember`` (TS-infinity) or
-            ``RedrawMember`` (TS1).
+        propagation: whom an imagined trajectory follows: ``TSinf`` (TS-infinity) or
+            ``TS1`` (TS1).
         stoch: size of the latent.
         deter: size of the memory.
         hidden: width of the hidden layers.
@@ -232,7 +232,7 @@ class EnsembleRSSM(Ensemble):
         action_dim: int,
         members: int = 5,
         particles: int | None = None,
-        propagation: Callable[[], Propagation] = KeepMember,
+        propagation: Callable[[], Propagation] = TSinf,
         stoch: int = 30,
         deter: int = 200,
         hidden: int = 200,
@@ -266,7 +266,7 @@ class CategoricalEnsembleRSSM(Ensemble):
         action_dim: int,
         members: int = 5,
         particles: int | None = None,
-        propagation: Callable[[], Propagation] = KeepMember,
+        propagation: Callable[[], Propagation] = TSinf,
         stack: int = 32,
         classes: int = 32,
         deter: int = 512,

@@ -20,7 +20,7 @@ class Propagation(ABC):
         """The members that predict the next step, after ``member`` predicted this one."""
 
 
-class KeepMember(Propagation):
+class TSinf(Propagation):
     """TS-infinity: a trajectory follows one member to its end, so its errors add up."""
 
     def next_member(self, member: Int[Tensor, " B"], members: int) -> Int[Tensor, " B"]:
@@ -28,7 +28,7 @@ class KeepMember(Propagation):
         return member
 
 
-class RedrawMember(Propagation):
+class TS1(Propagation):
     """TS1: any member may predict the next step, so the errors of one do not add up."""
 
     def next_member(self, member: Int[Tensor, " B"], members: int) -> Int[Tensor, " B"]:

@@ -7,15 +7,15 @@ Elsewhere ``gymnasium.make("worldmodels.envs:worldmodels/CliffHill-v0")`` import
 from gymnasium.envs.registration import register
 
 _WORLDS = {
-    "CliffHill": "worldmodels.envs.cliff_hill:CliffHill",
-    "CartSwing": "worldmodels.envs.cart_swing:CartSwing",
-    "DetourMaze": "worldmodels.envs.detour_maze:DetourMaze",
-    "ArmN": "worldmodels.envs.arm:ArmN",
-    "GustRoad": "worldmodels.envs.gust_road:GustRoad",
-    "GlitchBox": "worldmodels.envs.glitch_box:GlitchBox",
-    "BaodingPix": "worldmodels.envs.baoding:BaodingPix",
-    "CrossTraffic": "worldmodels.envs.cross_traffic:CrossTraffic",
-    "TwoRooms": "worldmodels.envs.two_rooms:TwoRooms",
+    "CliffHill": "worldmodels.envs.worlds.cliff_hill:CliffHill",
+    "CartSwing": "worldmodels.envs.worlds.cart_swing:CartSwing",
+    "DetourMaze": "worldmodels.envs.worlds.detour_maze:DetourMaze",
+    "ArmN": "worldmodels.envs.worlds.arm:ArmN",
+    "GustRoad": "worldmodels.envs.worlds.gust_road:GustRoad",
+    "GlitchBox": "worldmodels.envs.worlds.glitch_box:GlitchBox",
+    "BaodingPix": "worldmodels.envs.worlds.baoding:BaodingPix",
+    "CrossTraffic": "worldmodels.envs.worlds.cross_traffic:CrossTraffic",
+    "TwoRooms": "worldmodels.envs.worlds.two_rooms:TwoRooms",
     "Counting": "worldmodels.envs.counting:Counting",
 }
 

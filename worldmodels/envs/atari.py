@@ -107,7 +107,7 @@ class AtariPixelEnv(PixelEnv):
         self._late = np.zeros(num_envs, dtype=bool)
 
     def reset(self, seed: int) -> Frames:
-        """Starts a new episode everywhere; copy i is seeded with ``seed + i``."""
+        """StartStates a new episode everywhere; copy i is seeded with ``seed + i``."""
         # ALE takes 31 bits and reads -1 as "no seed".
         seeds = (seed + np.arange(self.num_envs)) % 2**31
         screens, _ = self._env.reset(seed=seeds)

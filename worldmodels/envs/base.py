@@ -45,7 +45,7 @@ class PixelEnv(ABC):
 
     @abstractmethod
     def reset(self, seed: int) -> Frames:
-        """Starts a new episode everywhere; the same seed gives the same episodes."""
+        """StartStates a new episode everywhere; the same seed gives the same episodes."""
 
     @abstractmethod
     def step(self, action: Float32[np.ndarray, "N A"]) -> Frames:

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int, Shaped, UInt8
 
-from worldmodels.envs.drawing import SIDE
 from worldmodels.envs.world import World, WorldStep
+from worldmodels.envs.worlds.drawing import SIDE
 from worldmodels.types import ActionSpace
 
 

@@ -92,7 +92,7 @@ class DmcEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Float[np.ndarray, " D"], dict[str, Any]]:
-        """Starts an episode; see ``gymnasium.Env.reset``."""
+        """StartStates an episode; see ``gymnasium.Env.reset``."""
         super().reset(seed=seed)
         if seed is not None:
             self._env.task.random.seed(seed)

@@ -52,7 +52,7 @@ class VectorEnvs(GymnasiumRows):
         self._elapsed = np.zeros(self.num_envs, dtype=np.int64)
 
     def reset(self, seed: int) -> Frames:
-        """Starts a new episode everywhere; copy i is seeded with ``seed + i``."""
+        """StartStates a new episode everywhere; copy i is seeded with ``seed + i``."""
         self._started = True
         self._ended, self._elapsed = np.zeros_like(self._ended), np.zeros_like(self._elapsed)
         obs, _ = self.env.reset(seed=seed)

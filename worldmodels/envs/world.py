@@ -117,7 +117,7 @@ class Episodes:
         self.elapsed = np.zeros(num, dtype=np.int64)
 
     def start(self, rngs: Sequence[np.random.Generator], mask: Bool[np.ndarray, " N"]) -> None:
-        """Starts a new episode where ``mask`` is set, each from its own generator."""
+        """StartStates a new episode where ``mask`` is set, each from its own generator."""
         chosen = [rng for rng, starts in zip(rngs, mask, strict=True) if starts]
         fresh = [self.world.reset(rng, 1) for rng in chosen]
         fields = [np.concatenate(parts) for parts in zip(*fresh, strict=True)]

@@ -9,8 +9,8 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from worldmodels.envs.drawing import SIDE
 from worldmodels.envs.world import Episodes, World, build_world
+from worldmodels.envs.worlds.drawing import SIDE
 from worldmodels.types import ActionSpace
 
 
@@ -49,7 +49,7 @@ class WorldEnv(gymnasium.Env[np.ndarray, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Starts an episode; see ``gymnasium.Env.reset``."""
+        """StartStates an episode; see ``gymnasium.Env.reset``."""
         super().reset(seed=seed)
         self._episodes.start([self.np_random], np.ones(1, dtype=bool))
         return self.render(), self._info()
@@ -116,7 +116,7 @@ class WorldVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         seed: int | Sequence[int | None] | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Starts an episode everywhere.
+        """StartStates an episode everywhere.
 
         ``seed`` is one number (copy i takes seed + i), one per copy, or None to go on with the
         generators as they are.

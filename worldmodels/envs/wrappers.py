@@ -131,7 +131,7 @@ class SingleEnvs(GymnasiumRows):
         self._elapsed = np.zeros(self.num_envs, dtype=np.int64)
 
     def reset(self, seed: int) -> Frames:
-        """Starts a new episode everywhere; copy i is seeded with ``seed + i``."""
+        """StartStates a new episode everywhere; copy i is seeded with ``seed + i``."""
         self._started = True
         return _frames([self._first(i, seed + i) for i in range(self.num_envs)])
 

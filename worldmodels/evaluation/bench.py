@@ -17,11 +17,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from worldmodels.agent import rounded_score
 from worldmodels.dynamics.rssm import GaussianRSSM
 from worldmodels.evaluation.statistics import bootstrap_interval
-from worldmodels.memory import peak_growth
 from worldmodels.nn.heads import GaussianRewardHead, NeverEnds
+from worldmodels.nn.memory import peak_growth
+from worldmodels.nn.precision import has_bfloat16_units
 from worldmodels.planning import CEM
 from worldmodels.planning.base import Plan
-from worldmodels.precision import has_bfloat16_units
 from worldmodels.rollout import PlanScore
 from worldmodels.types import ActionSpace
 from worldmodels.viz.bands import Interval
@@ -205,7 +205,7 @@ def model_gflop(decide: Callable[[], object]) -> float:
 def _memory_in_a_new_process() -> float:
     # As the command line's processes do: what is kept counts, too.
     code = (
-        "from worldmodels.memory import keep_freed_memory; keep_freed_memory()\n"
+        "from worldmodels.nn.memory import keep_freed_memory; keep_freed_memory()\n"
         f"from {__name__} import planning_memory; print(planning_memory())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

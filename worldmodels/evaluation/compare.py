@@ -24,7 +24,7 @@ Promise = Callable[[Agent, AgentState], float]
 """The discounted return over H steps that a decision expects, from the state after it."""
 
 
-class Contender(NamedTuple):
+class Entrant(NamedTuple):
     """Somebody who acts on the world model, and how to read what they promise."""
 
     name: str
@@ -81,7 +81,7 @@ class _Decision(NamedTuple):
 class _Witness:
     """Acts like a contender in one environment, and writes its decisions down."""
 
-    def __init__(self, contender: Contender):
+    def __init__(self, contender: Entrant):
         self.contender = contender
         self.decisions: list[_Decision] = []
         self.evaluations = 0
@@ -146,7 +146,7 @@ def guided_promise(agent: Agent, after: AgentState) -> float:
 
 
 def compare(
-    contenders: Iterable[Contender],
+    agents: Iterable[Entrant],
     env: PixelEnv,
     episodes: int,
     seed: int,
@@ -155,7 +155,7 @@ def compare(
     """Everybody plays the same episodes: episode k starts from the environment's seed + k.
 
     Args:
-        contenders: who plays.
+        agents: who plays.
         env: one copy of the environment.
         episodes: how many each.
         seed: of the first episode.
@@ -169,13 +169,13 @@ def compare(
     if episodes < 1:
         raise ValueError(f"episodes={episodes}: ask for at least 1")
     compared = []
-    for contender in contenders:
+    for contender in agents:
         compared.append(_measure(contender, env, range(seed, seed + episodes)))
         on_done(compared[-1])
     return compared
 
 
-def _measure(contender: Contender, env: PixelEnv, seeds: Sequence[int]) -> Comparison:
+def _measure(contender: Entrant, env: PixelEnv, seeds: Sequence[int]) -> Comparison:
     horizon = contender.agent.controller.planner.horizon
     discount = contender.agent.world_model.discount
     returns, promised, realised, seconds, evaluations = [], [], [], [], 0

@@ -9,7 +9,6 @@ from rich.table import Table
 from torch import Tensor
 
 from worldmodels.dynamics.base import select_state
-from worldmodels.evaluation.dream import stretch
 from worldmodels.evaluation.images import (
     masked_squared_error,
     moving_pixels,
@@ -17,6 +16,7 @@ from worldmodels.evaluation.images import (
     ssim,
     to_psnr,
 )
+from worldmodels.evaluation.imagine import stretch
 from worldmodels.evaluation.statistics import bootstrap_band
 from worldmodels.replay.episode import Episode
 from worldmodels.viz.bands import Band

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldmodels.planning.check import check_at_least
-from worldmodels.planning.proposals import proposal
+from worldmodels.checks import check_at_least
 from worldmodels.planning.scoring import Scorer
+from worldmodels.planning.search import proposal
 from worldmodels.types import ActionSpace, ScoreFn
 
 
@@ -23,7 +23,7 @@ class Plan(NamedTuple):
     takes as ``init`` after shifting (the mean of the search distribution: real numbers, or class
     probabilities); ``value`` is the plan's predicted return; ``evaluations`` counts model
     evaluations (candidate plans scored per environment; a gradient step counts as two); ``elites``
-    are the best candidates, best first, as many as the planner's ``carried``: proposals for the
+    are the best candidates, best first, as many as the planner's ``kept_elites``: proposals for the
     next call after shifting.
     """
 
@@ -44,12 +44,12 @@ class Planner(ABC):
     environments at once gives what planning for each of them alone with the same generator gives.
 
     Attributes:
-        carried: how many ``Plan.elites`` a plan hands on to the next one.
+        kept_elites: how many ``Plan.elites`` a plan hands on to the next one.
     """
 
     action_space: ActionSpace
     horizon: int
-    carried: int = 0
+    kept_elites: int = 0
 
     def __init__(self, action_space: ActionSpace, horizon: int, max_candidates_per_call: int):
         check_at_least(self._name, 1, horizon=horizon)

@@ -4,18 +4,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from worldmodels.checks import check_at_least, check_at_most, check_share
 from worldmodels.planning.base import best
-from worldmodels.planning.check import check_at_least, check_at_most, check_share
 from worldmodels.planning.noise import coloured
-from worldmodels.planning.proposals import Search
 from worldmodels.planning.sampling import IteratedSampling
+from worldmodels.planning.search import SearchParams
 from worldmodels.types import ActionSpace
 
 
 class CEM(IteratedSampling):
     """Refits the search distribution to the best candidates.
 
-    The defaults are PlaNet's, but for one best plan kept; ``carried=0`` executes the mean, as
+    The defaults are PlaNet's, but for one best plan kept; ``kept_elites=0`` executes the mean, as
     PlaNet does.
 
     Args:
@@ -24,9 +24,9 @@ class CEM(IteratedSampling):
         candidates: N, plans drawn per iteration.
         iterations: refits per decision.
         elites: best candidates that the distribution is refitted to.
-        carried: best plans that stay among the candidates, up to the next decision.
+        kept_elites: best plans that stay among the candidates, up to the next decision.
         momentum: share of the old distribution in the refitted one.
-        std: spread at the start (see ``Proposal`` for choices).
+        std: spread at the start (see ``SearchDistribution`` for choices).
         min_std: the spread never falls below it.
         max_candidates_per_call: memory cap, see ``Scorer``.
 
@@ -45,7 +45,7 @@ class CEM(IteratedSampling):
         candidates: int = 1000,
         iterations: int = 10,
         elites: int = 100,
-        carried: int = 1,
+        kept_elites: int = 1,
         momentum: float = 0.0,
         std: float = 1.0,
         min_std: float = 0.05,
@@ -56,21 +56,21 @@ class CEM(IteratedSampling):
         )
         check_at_least(self._name, 1, elites=elites)
         check_at_most(self._name, "candidates", candidates, elites=elites)
-        check_at_least(self._name, 0, carried=carried, min_std=min_std)
-        check_at_most(self._name, "elites", elites, carried=carried)
+        check_at_least(self._name, 0, kept_elites=kept_elites, min_std=min_std)
+        check_at_most(self._name, "elites", elites, kept_elites=kept_elites)
         check_share(self._name, momentum=momentum)
-        self.elites, self.carried = elites, carried
+        self.elites, self.kept_elites = elites, kept_elites
         self.momentum, self.min_std = momentum, min_std
 
-    def _refit(self, search: Search, candidates: Tensor, values: Tensor) -> Search:
+    def _refit(self, search: SearchParams, candidates: Tensor, values: Tensor) -> SearchParams:
         elites = best(candidates, values, self.elites)
         return self.proposal.refit(search, elites, self.momentum, self.min_std)
 
 
 class ICEM(CEM):
-    """CEM with noise that persists in time, elites carried over and a shrinking population.
+    """CEM with noise that persists in time, elites kept_elites over and a shrinking population.
 
-    Elites are carried from iteration to iteration and, shifted, from decision to decision. The
+    Elites are kept_elites from iteration to iteration and, shifted, from decision to decision. The
     mean joins the candidates at the end of a decision, and the best plan is executed.
 
     Args:
@@ -79,10 +79,10 @@ class ICEM(CEM):
         candidates: N, plans drawn in the first iteration.
         iterations: refits per decision.
         elites: best candidates that the distribution is refitted to.
-        carried: elites that stay among the candidates, up to the next decision (30 % of
+        kept_elites: elites that stay among the candidates, up to the next decision (30 % of
             ``elites`` in the paper).
         momentum: share of the old distribution in the refitted one.
-        std: spread at the start (see ``Proposal`` for choices).
+        std: spread at the start (see ``SearchDistribution`` for choices).
         min_std: the spread never falls below it.
         beta: the noise's power falls with frequency as f^-beta; 0 is white.
         shrink: each iteration draws this many times fewer plans than the one before, but at least
@@ -102,7 +102,7 @@ class ICEM(CEM):
         candidates: int = 500,
         iterations: int = 10,
         elites: int = 50,
-        carried: int = 15,
+        kept_elites: int = 15,
         momentum: float = 0.1,
         std: float = 0.5,
         min_std: float = 0.05,
@@ -111,7 +111,7 @@ class ICEM(CEM):
         max_candidates_per_call: int = 8192,
     ):
         super().__init__(
-            action_space, horizon, candidates, iterations, elites, carried, momentum, std, min_std,
+            action_space, horizon, candidates, iterations, elites, kept_elites, momentum, std, min_std,
             max_candidates_per_call,
         )  # fmt: skip
         check_at_least(self._name, 0, beta=beta)

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from worldmodels.checks import check_above, check_at_least
 from worldmodels.planning.base import Plan, Planner, best
-from worldmodels.planning.check import check_above, check_at_least
 from worldmodels.planning.noise import white
 from worldmodels.types import ActionSpace, ScoreFn
 
@@ -25,7 +25,7 @@ class Gradient(Planner):
         steps: gradient steps per decision.
         learning_rate: Adam's, in units of action (or logit) per step.
         clip_norm: each plan's gradient is scaled down to at most this norm.
-        std: spread of the starts (see ``Proposal`` for choices).
+        std: spread of the starts (see ``SearchDistribution`` for choices).
         max_candidates_per_call: memory cap, see ``Scorer``.
 
     Raises:

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from worldmodels.checks import check_above, check_at_least
 from worldmodels.planning.base import Plan, Planner
 from worldmodels.planning.cem import ICEM
-from worldmodels.planning.check import check_above, check_at_least
 from worldmodels.planning.gradient import Gradient
 from worldmodels.types import ActionSpace, ScoreFn
 
@@ -28,7 +28,7 @@ class Hybrid(Planner):
     Args:
         action_space: what an action is.
         horizon: H, length of a plan in agent steps.
-        sampler: called with ``(action_space, horizon)``; its ``carried`` elites are refined.
+        sampler: called with ``(action_space, horizon)``; its ``kept_elites`` elites are refined.
         steps: gradient steps per decision, see ``Gradient``.
         learning_rate: Adam's, see ``Gradient``.
         clip_norm: see ``Gradient``.
@@ -63,7 +63,7 @@ class Hybrid(Planner):
             clip_norm=clip_norm,
             max_candidates_per_call=max_candidates_per_call,
         )
-        self.carried = self.sampler.carried
+        self.kept_elites = self.sampler.kept_elites
 
     def plan(
         self,

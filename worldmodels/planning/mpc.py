@@ -7,8 +7,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from worldmodels.checks import check_at_least, check_at_most
 from worldmodels.planning.base import Plan, Planner, shift
-from worldmodels.planning.check import check_at_least, check_at_most
 from worldmodels.types import ScoreFn
 
 
@@ -55,7 +55,7 @@ class MPC:
         params = self.planner.initial(batch)
         actions = self.planner.proposal.mode(params)
         # As many idle plans as the planner carries elites, so that shapes never change.
-        elites = actions[:, None].repeat(1, self.planner.carried, 1, 1)
+        elites = actions[:, None].repeat(1, self.planner.kept_elites, 1, 1)
         none = torch.zeros(batch, dtype=torch.int64)
         return PlanState(params, actions, elites, none, torch.zeros(batch), none.clone())
 

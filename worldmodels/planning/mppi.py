@@ -5,10 +5,10 @@ from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
-from worldmodels.planning.check import check_above, check_at_least, check_at_most
+from worldmodels.checks import check_above, check_at_least, check_at_most
 from worldmodels.planning.noise import filtered, white
-from worldmodels.planning.proposals import Search
 from worldmodels.planning.sampling import IteratedSampling
+from worldmodels.planning.search import SearchParams
 from worldmodels.types import ActionSpace
 
 
@@ -22,18 +22,18 @@ class RewardWeighted(IteratedSampling):
         candidates: int,
         iterations: int,
         kappa: float,
-        carried: int,
+        kept_elites: int,
         std: float,
         max_candidates_per_call: int,
     ):
         super().__init__(
             action_space, horizon, candidates, iterations, std, max_candidates_per_call
         )
-        check_at_least(self._name, 0, carried=carried)
-        check_at_most(self._name, "candidates", candidates, carried=carried)
-        self.kappa, self.carried = kappa, carried
+        check_at_least(self._name, 0, kept_elites=kept_elites)
+        check_at_most(self._name, "candidates", candidates, kept_elites=kept_elites)
+        self.kappa, self.kept_elites = kappa, kept_elites
 
-    def _refit(self, search: Search, candidates: Tensor, values: Tensor) -> Search:
+    def _refit(self, search: SearchParams, candidates: Tensor, values: Tensor) -> SearchParams:
         weight = torch.softmax(self.kappa * values, 1)
         mean = einsum(weight, candidates, "B N, B N H A -> B H A")
         return self.proposal.around(mean, self.std)
@@ -48,9 +48,9 @@ class MPPI(RewardWeighted):
         candidates: N, plans drawn per iteration.
         iterations: updates of the mean per decision (1 in the paper).
         temperature: in units of return; the lower, the fewer candidates count.
-        carried: best plans that stay among the candidates, up to the next decision; 0 is the
+        kept_elites: best plans that stay among the candidates, up to the next decision; 0 is the
             paper's, which executes the mean.
-        std: spread of the search (see ``Proposal`` for choices).
+        std: spread of the search (see ``SearchDistribution`` for choices).
         max_candidates_per_call: memory cap, see ``Scorer``.
 
     Raises:
@@ -66,13 +66,13 @@ class MPPI(RewardWeighted):
         candidates: int = 1000,
         iterations: int = 10,
         temperature: float = 0.1,
-        carried: int = 1,
+        kept_elites: int = 1,
         std: float = 0.5,
         max_candidates_per_call: int = 8192,
     ):
         check_above(self._name, 0, temperature=temperature)
         super().__init__(
-            action_space, horizon, candidates, iterations, 1 / temperature, carried, std,
+            action_space, horizon, candidates, iterations, 1 / temperature, kept_elites, std,
             max_candidates_per_call,
         )  # fmt: skip
 
@@ -87,9 +87,9 @@ class PDDM(RewardWeighted):
         iterations: updates of the mean per decision (1 in the paper).
         kappa: weight of the return (the paper's gamma); the higher, the fewer candidates count.
         beta: share of new noise at each step; 1 is white, towards 0 a plan's noise is constant.
-        carried: best plans that stay among the candidates, up to the next decision; 0 is the
+        kept_elites: best plans that stay among the candidates, up to the next decision; 0 is the
             paper's, which executes the mean.
-        std: spread of the search at every step (see ``Proposal`` for choices).
+        std: spread of the search at every step (see ``SearchDistribution`` for choices).
         max_candidates_per_call: memory cap, see ``Scorer``.
 
     Raises:
@@ -106,7 +106,7 @@ class PDDM(RewardWeighted):
         iterations: int = 10,
         kappa: float = 10.0,
         beta: float = 0.6,
-        carried: int = 1,
+        kept_elites: int = 1,
         std: float = 0.5,
         max_candidates_per_call: int = 8192,
     ):
@@ -116,7 +116,7 @@ class PDDM(RewardWeighted):
             candidates,
             iterations,
             kappa,
-            carried,
+            kept_elites,
             std,
             max_candidates_per_call,
         )

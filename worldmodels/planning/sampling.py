@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from worldmodels.checks import check_above, check_at_least, check_at_most
 from worldmodels.planning.base import Plan, Planner, best
-from worldmodels.planning.check import check_above, check_at_least, check_at_most
 from worldmodels.planning.noise import white
-from worldmodels.planning.proposals import Search
+from worldmodels.planning.search import SearchParams
 from worldmodels.types import ActionSpace, ScoreFn
 
 
@@ -22,7 +22,7 @@ class RandomShooting(Planner):
         action_space: what an action is.
         horizon: H, length of a plan in agent steps.
         candidates: N, plans drawn.
-        carried: best plans handed on to the next decision beside the warm start.
+        kept_elites: best plans handed on to the next decision beside the warm start.
         max_candidates_per_call: memory cap, see ``Scorer``.
 
     Raises:
@@ -36,14 +36,14 @@ class RandomShooting(Planner):
         action_space: ActionSpace,
         horizon: int = 12,
         candidates: int = 1000,
-        carried: int = 0,
+        kept_elites: int = 0,
         max_candidates_per_call: int = 8192,
     ):
         super().__init__(action_space, horizon, max_candidates_per_call)
         check_at_least(self._name, 1, candidates=candidates)
-        check_at_least(self._name, 0, carried=carried)
-        check_at_most(self._name, "candidates", candidates, carried=carried)
-        self.candidates, self.carried = candidates, carried
+        check_at_least(self._name, 0, kept_elites=kept_elites)
+        check_at_most(self._name, "candidates", candidates, kept_elites=kept_elites)
+        self.candidates, self.kept_elites = candidates, kept_elites
 
     @torch.no_grad()
     def plan(
@@ -60,7 +60,7 @@ class RandomShooting(Planner):
         candidates = torch.cat([starts, drawn.expand(len(init), -1, -1, -1)], 1)
         values = scorer(candidates)
         plan = best(candidates, values, 1)[:, 0]
-        elites = best(candidates, values, self.carried)
+        elites = best(candidates, values, self.kept_elites)
         return Plan(plan, plan, values.amax(1), scorer.evaluations, elites)
 
 
@@ -68,9 +68,9 @@ class IteratedSampling(Planner):
     """Draws plans from a search distribution and refits it to their scores, several times.
 
     The warm start's plan and the proposals join the first iteration, on top of the plans drawn;
-    the best ``carried`` candidates join the next one, and are scored again there, so that a lucky
+    the best ``kept_elites`` candidates join the next one, and are scored again there, so that a lucky
     score under a stochastic model does not stay. The plan to execute is the best of the last
-    mean and the carried ones, scored once more.
+    mean and the kept_elites ones, scored once more.
     """
 
     def __init__(
@@ -104,14 +104,14 @@ class IteratedSampling(Planner):
             candidates = torch.cat([kept, self.proposal.sample(search, noise)], 1)
             values = scorer(candidates)
             search = self._refit(search, candidates, values)
-            kept = best(candidates, values, self.carried)
+            kept = best(candidates, values, self.kept_elites)
         finalists = torch.cat([self.proposal.mode(search.params)[:, None], kept], 1)
         values = scorer(finalists)
         plan = best(finalists, values, 1)[:, 0]
         return Plan(plan, search.params, values.amax(1), scorer.evaluations, kept)
 
     @abstractmethod
-    def _refit(self, search: Search, candidates: Tensor, values: Tensor) -> Search:
+    def _refit(self, search: SearchParams, candidates: Tensor, values: Tensor) -> SearchParams:
         """The search distribution of the next iteration."""
 
     def _noise(

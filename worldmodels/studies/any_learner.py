@@ -10,8 +10,8 @@ from typing import ClassVar
 import torch
 
 from worldmodels.behaviours import MBPO, FixedLength
-from worldmodels.behaviours.learner import LearnerFactory
-from worldmodels.studies.base import Arm, Role, Study
+from worldmodels.behaviours.algorithm import AlgorithmFactory
+from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.learners import (
     DQN_SMALL,
     PPO_SMALL,
@@ -29,20 +29,20 @@ from worldmodels.studies.learners import (
 from worldmodels.studies.results import Check, Numbers, Results
 
 COPIES = 10
-LEARNERS: Mapping[str, LearnerFactory] = MappingProxyType(
+LEARNERS: Mapping[str, AlgorithmFactory] = MappingProxyType(
     {"SAC": SAC_SMALL, "DQN": DQN_SMALL, "PPO": PPO_SMALL}
 )
 LATENTS = "DQN on latents, nothing imagined"
 
 
-def with_model(learner: str) -> str:
+def with_model(algorithm: str) -> str:
     """The name of an arm."""
-    return f"{learner}, augmented"
+    return f"{algorithm}, augmented"
 
 
-def model_free(learner: str) -> str:
+def model_free(algorithm: str) -> str:
     """The name of an arm."""
-    return f"{learner}, model-free"
+    return f"{algorithm}, model-free"
 
 
 @dataclass(frozen=True)
@@ -50,18 +50,20 @@ class AnyLearner(Study):
     """GlitchBox with choices: three learners, one buffer, one model."""
 
     claim: ClassVar[str] = (
-        "Short imagined rollouts from every real state help any model-free learner: SAC, DQN and "
+        "Short imagined rollouts from every real state help any model-free algorithm: SAC, DQN and "
         "PPO, behind one interface, from one buffer."
     )
     rule: ClassVar[str] = (
         "After the same env steps and updates SAC, DQN and PPO return more with augmented data "
         "than without a model, each by an interval of the paired differences above 0."
     )
-    arms: ClassVar[tuple[Arm, ...]] = (
-        *(Arm(with_model(n), Role.FIXING, "replay, and dreams of one model") for n in LEARNERS),
-        *(Arm(model_free(n), Role.FAILING, "the same episodes") for n in ("SAC", "DQN")),
-        Arm(model_free("PPO"), Role.FAILING, "as many env steps by its own policy: on-policy"),
-        Arm(LATENTS, Role.CONTROL, "the model's latents and the same updates, but replay alone"),
+    arms: ClassVar[tuple[Variant, ...]] = (
+        *(Variant(with_model(n), Role.METHOD, "replay, and dreams of one model") for n in LEARNERS),
+        *(Variant(model_free(n), Role.BASELINE, "the same episodes") for n in ("SAC", "DQN")),
+        Variant(model_free("PPO"), Role.BASELINE, "as many env steps by its own policy: on-policy"),
+        Variant(
+            LATENTS, Role.ABLATION, "the model's latents and the same updates, but replay alone"
+        ),
     )
     measures: ClassVar[Mapping[str, str]] = MappingProxyType(
         {RETURN: "mean return of the policy (24 is the best, random actions return 7)"}
@@ -114,6 +116,6 @@ class AnyLearner(Study):
     def _own(self, seed: int, folder: Path) -> float:
         rounds = max(1, self.episodes // COPIES)
         updates = max(1, self.updates // rounds)
-        learner = partial(PPO_SMALL, refresh=updates)
-        agent = on_policy_twin(folder, box(ChoiceBox, COPIES), learner, (rounds, updates), seed)
+        algorithm = partial(PPO_SMALL, refresh=updates)
+        agent = on_policy_twin(folder, box(ChoiceBox, COPIES), algorithm, (rounds, updates), seed)
         return mean_return(agent, ChoiceBox, self.measured, seed)

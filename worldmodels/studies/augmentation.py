@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from worldmodels.behaviours import MBPO, EpisodeStarts, EveryState, FixedLength
 from worldmodels.behaviours.branches import Branches
-from worldmodels.studies.base import Arm, Role, Study
+from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.learners import (
     RETURN,
     SAC_SMALL,
@@ -50,12 +50,12 @@ class Augmentation(Study):
         "The first also return more than the model-free twin with five times the env steps, which "
         "therefore needs more than five times as many to get there."
     )
-    arms: ClassVar[tuple[Arm, ...]] = (
-        Arm(EVERY, Role.FIXING, "rollouts of 3 steps from any replayed state"),
-        Arm(START, Role.FAILING, "as many transitions, from first states of episodes"),
-        Arm(FULL, Role.FAILING, "as many transitions, in rollouts as long as an episode"),
-        Arm(TWIN, Role.CONTROL, "the same episodes and updates of the learner, no model"),
-        Arm(MORE, Role.FAILING, "no model, five times the episodes and twice the updates"),
+    arms: ClassVar[tuple[Variant, ...]] = (
+        Variant(EVERY, Role.METHOD, "rollouts of 3 steps from any replayed state"),
+        Variant(START, Role.BASELINE, "as many transitions, from first states of episodes"),
+        Variant(FULL, Role.BASELINE, "as many transitions, in rollouts as long as an episode"),
+        Variant(TWIN, Role.ABLATION, "the same episodes and updates of the algorithm, no model"),
+        Variant(MORE, Role.BASELINE, "no model, five times the episodes and twice the updates"),
     )
     measures: ClassVar[Mapping[str, str]] = MappingProxyType(
         {RETURN: "mean return of the policy (24 is the best, random actions return 7)"}

@@ -24,7 +24,7 @@ class Role(StrEnum):
     """The same extra data or compute without the idea."""
 
 
-class Arm(NamedTuple):
+class Variant(NamedTuple):
     """One way of doing it."""
 
     name: str
@@ -48,7 +48,7 @@ class Study(ABC):
 
     claim: ClassVar[str]
     rule: ClassVar[str]
-    arms: ClassVar[tuple[Arm, ...]]
+    arms: ClassVar[tuple[Variant, ...]]
     measures: ClassVar[Mapping[str, str]]
 
     @classmethod

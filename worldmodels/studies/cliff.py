@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from worldmodels.agent import Agent
-from worldmodels.envs.cliff_hill import CliffHill
 from worldmodels.envs.make import make_env
 from worldmodels.envs.world_env import WorldVectorEnv
+from worldmodels.envs.worlds.cliff_hill import CliffHill
 from worldmodels.evaluation import evaluate_returns
-from worldmodels.evaluation.compare import Contender, compare, plan_promise
-from worldmodels.studies.base import Arm, Role, Study
+from worldmodels.evaluation.compare import Entrant, compare, plan_promise
+from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.learning import learn, random_data
 from worldmodels.studies.results import Check, Numbers, Results
 
@@ -41,10 +41,12 @@ class Cliff(Study):
         "5 % end in a fall, and the others end 0.1 or less below the edge on average. With as many "
         "random transitions instead at least 80 % still end in a fall."
     )
-    arms: ClassVar[tuple[Arm, ...]] = (
-        Arm(RANDOM, Role.FAILING, "after the first round of updates, on random episodes"),
-        Arm(OWN, Role.FIXING, "then its own plans are executed, recorded and learned from"),
-        Arm(MORE, Role.CONTROL, "as many transitions and updates, but the transitions are random"),
+    arms: ClassVar[tuple[Variant, ...]] = (
+        Variant(RANDOM, Role.BASELINE, "after the first round of updates, on random episodes"),
+        Variant(OWN, Role.METHOD, "then its own plans are executed, recorded and learned from"),
+        Variant(
+            MORE, Role.ABLATION, "as many transitions and updates, but the transitions are random"
+        ),
     )
     measures: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
@@ -101,7 +103,7 @@ class Cliff(Study):
         heights = np.array([episode.reward[-1] for episode in played], dtype=float)
         _, info = WorldVectorEnv(world, self.episodes).reset(seed=_hill_seed(seed))
         (kept,) = compare(
-            [Contender("planner", agent, plan_promise)],
+            [Entrant("planner", agent, plan_promise)],
             make_env(ID, options=options),
             self.compared,
             _hill_seed(seed),

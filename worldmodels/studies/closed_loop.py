@@ -10,9 +10,9 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import torch
 
-from worldmodels.envs.gust_road import GustRoad
+from worldmodels.envs.worlds.gust_road import GustRoad
 from worldmodels.planning import ICEM, MPC
-from worldmodels.studies.base import Arm, Role, Study
+from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.exact import world_score
 from worldmodels.studies.results import Check, Numbers, Results
 
@@ -44,14 +44,14 @@ class ClosedLoop(Study):
         "next more frequent one. An open loop with at least as much search as replanning every "
         "step still succeeds in at most 20 %."
     )
-    arms: ClassVar[tuple[Arm, ...]] = (
-        Arm(OPEN, Role.FAILING, "one plan of 50 steps"),
+    arms: ClassVar[tuple[Variant, ...]] = (
+        Variant(OPEN, Role.BASELINE, "one plan of 50 steps"),
         *(
-            Arm(name, Role.FIXING, f"plans again after {k} steps")
+            Variant(name, Role.METHOD, f"plans again after {k} steps")
             for name, k in EVERY.items()
             if name != OPEN
         ),
-        Arm(SEARCHED, Role.CONTROL, "one plan, with the search of all 50 decisions"),
+        Variant(SEARCHED, Role.ABLATION, "one plan, with the search of all 50 decisions"),
     )
     measures: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
@@ -108,7 +108,7 @@ def drive(world: GustRoad, every: int, candidates: int, episodes: int, seed: int
     elites = candidates // 10
     planner = ICEM(
         world.action_space, max(every, SIGHT), candidates, iterations=ITERATIONS, elites=elites,
-        carried=max(1, elites // 3),
+        kept_elites=max(1, elites // 3),
     )  # fmt: skip
     controller = MPC(planner, every)
     generator = torch.Generator().manual_seed(seed)

@@ -16,7 +16,7 @@ from torch import Tensor
 from worldmodels.agent import Agent, ByGuidedPlanner
 from worldmodels.planning import CEM, MPC
 from worldmodels.replay.store import EpisodeStore
-from worldmodels.studies.base import Arm, Role, Study
+from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.dreaming import Pupil, Remembered, fitted_critic, practise, remember
 from worldmodels.studies.maze import find, learn_maze
 from worldmodels.studies.results import Check, Numbers, Results
@@ -49,12 +49,18 @@ class DistillationStudy(Study):
         "environment). The student of the planner without the value ends no episode at the "
         "treasure and at least 90 % at the coin."
     )
-    arms: ClassVar[tuple[Arm, ...]] = (
-        Arm(PLANNER, Role.FAILING, "searches at every decision, with V at its horizon: costly"),
-        Arm(STUDENT, Role.FIXING, "learned its decisions, half in states that the student visits"),
-        Arm(CLONE, Role.CONTROL, "as many decisions and updates, but in replayed states alone"),
-        Arm(BLIND, Role.FAILING, "the same search without V"),
-        Arm(HEIR, Role.FAILING, "learned the decisions of the planner without V"),
+    arms: ClassVar[tuple[Variant, ...]] = (
+        Variant(
+            PLANNER, Role.BASELINE, "searches at every decision, with V at its horizon: costly"
+        ),
+        Variant(
+            STUDENT, Role.METHOD, "learned its decisions, half in states that the student visits"
+        ),
+        Variant(
+            CLONE, Role.ABLATION, "as many decisions and updates, but in replayed states alone"
+        ),
+        Variant(BLIND, Role.BASELINE, "the same search without V"),
+        Variant(HEIR, Role.BASELINE, "learned the decisions of the planner without V"),
     )
     measures: ClassVar[Mapping[str, str]] = MappingProxyType(
         {

@@ -8,12 +8,12 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LinearLR
 
 from worldmodels.behaviours import Distillation
-from worldmodels.behaviours.base import Behaviour, Starts, draw_starts
+from worldmodels.behaviours.base import Behaviour, StartStates, sample_starts
 from worldmodels.behaviours.critic import Critic
-from worldmodels.behaviours.value import fit_value
 from worldmodels.planning import Planner
 from worldmodels.replay.buffer import ReplayBuffer
 from worldmodels.replay.store import EpisodeStore
+from worldmodels.studies.fitted_value import fit_value
 from worldmodels.types import Batch, State, Value
 from worldmodels.world_model import WorldModel
 
@@ -24,9 +24,9 @@ class Remembered(NamedTuple):
     batch: Batch
     posterior: State
 
-    def starts(self) -> Starts:
+    def starts(self) -> StartStates:
         """Every state."""
-        return draw_starts(self.batch, self.posterior, None)
+        return sample_starts(self.batch, self.posterior, None)
 
 
 def remember(model: WorldModel, store: EpisodeStore, seed: int, sequences: int) -> Remembered:
@@ -75,7 +75,7 @@ def practise(
 def fitted_critic(model: WorldModel, remembered: Remembered, updates: int, seed: int) -> Critic:
     """The value of the best that a model can do, by TD(lambda) without a policy."""
     torch.manual_seed(seed)
-    critic = Critic(model.dynamics.feature_dim, hidden=128, layers=2, target_rate=0.05)
+    critic = Critic(model.dynamics.feature_dim, hidden=128, layers=2, tau=0.05)
     fit_value(model, critic, remembered.starts(), updates, rows=64, learning_rate=3e-3)
     return critic
 
@@ -117,6 +117,6 @@ class Pupil(Distillation):
         """The given one."""
         return self.guide(feature)
 
-    def value_loss(self, world_model: WorldModel, starts: Starts) -> Float[Tensor, ""]:
+    def value_loss(self, world_model: WorldModel, starts: StartStates) -> Float[Tensor, ""]:
         """None: what is given is not learned."""
         return starts.alive.new_zeros(())

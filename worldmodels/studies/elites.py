@@ -8,12 +8,12 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from worldmodels.envs.arm import ArmN
-from worldmodels.envs.cart_swing import CartSwing, CartSwingState
-from worldmodels.envs.gust_road import GustRoad
 from worldmodels.envs.world import World, WorldState
+from worldmodels.envs.worlds.arm import ArmN
+from worldmodels.envs.worlds.cart_swing import CartSwing, CartSwingState
+from worldmodels.envs.worlds.gust_road import GustRoad
 from worldmodels.planning import CEM, Planner, RandomShooting
-from worldmodels.studies.base import Arm, Role, Study
+from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.exact import world_score
 from worldmodels.studies.learning import cold_plan, learn, learned_plan, random_data
 from worldmodels.studies.results import Check, Numbers, Results
@@ -47,10 +47,10 @@ class Elites(Study):
         "minus shooting with 3,000, is at least 0. What the plans of the learned model really pay "
         "is told beside it."
     )
-    arms: ClassVar[tuple[Arm, ...]] = (
-        Arm(MANY, Role.FAILING, "the best of 3,000 random plans"),
-        Arm(ELITES, Role.FIXING, "300 candidates, 3 iterations, 30 elites, the best one kept"),
-        Arm(FEW, Role.CONTROL, "CEM's number of evaluations without its refits"),
+    arms: ClassVar[tuple[Variant, ...]] = (
+        Variant(MANY, Role.BASELINE, "the best of 3,000 random plans"),
+        Variant(ELITES, Role.METHOD, "300 candidates, 3 iterations, 30 elites, the best one kept"),
+        Variant(FEW, Role.ABLATION, "CEM's number of evaluations without its refits"),
     )
     measures: ClassVar[Mapping[str, str]] = MappingProxyType(
         {

@@ -6,8 +6,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from worldmodels.envs.arm import ArmN, ArmState
 from worldmodels.envs.world import World, WorldState
+from worldmodels.envs.worlds.arm import ArmN, ArmState
 from worldmodels.types import ScoreFn
 
 

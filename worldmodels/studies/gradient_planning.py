@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldmodels.envs.arm import ArmN
+from worldmodels.envs.worlds.arm import ArmN
 from worldmodels.planning import CEM, Gradient, Planner, RandomShooting
-from worldmodels.studies.base import Arm, Role, Study
+from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.exact import arm_score
 from worldmodels.studies.learning import learn, learned_plan, random_data
 from worldmodels.studies.results import Check, Numbers, Results
@@ -44,10 +44,12 @@ class GradientPlanning(Study):
         "model learned from pixels the interval of the differences lies above 0 too; what those "
         "plans really pay is told beside it."
     )
-    arms: ClassVar[tuple[Arm, ...]] = (
-        Arm(CEM_ARM, Role.FAILING, "128 candidates, 10 iterations, 13 elites, the best one kept"),
-        Arm(GRADIENT_ARM, Role.FIXING, "16 starts, 39 steps of Adam"),
-        Arm(SHOOTING_ARM, Role.CONTROL, "as many evaluations, without gradient or refits"),
+    arms: ClassVar[tuple[Variant, ...]] = (
+        Variant(
+            CEM_ARM, Role.BASELINE, "128 candidates, 10 iterations, 13 elites, the best one kept"
+        ),
+        Variant(GRADIENT_ARM, Role.METHOD, "16 starts, 39 steps of Adam"),
+        Variant(SHOOTING_ARM, Role.ABLATION, "as many evaluations, without gradient or refits"),
     )
     measures: ClassVar[Mapping[str, str]] = MappingProxyType(
         {

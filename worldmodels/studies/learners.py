@@ -12,14 +12,14 @@ from torch import Tensor
 
 from worldmodels.agent import Agent, ByPolicy
 from worldmodels.behaviours import DQN, PPO, SAC, ModelFree, Perception
+from worldmodels.behaviours.algorithm import AlgorithmFactory
 from worldmodels.behaviours.base import Behaviour, ParameterGroup
-from worldmodels.behaviours.learner import LearnerFactory
 from worldmodels.dynamics import GaussianRSSM
 from worldmodels.dynamics.base import select_state
 from worldmodels.envs.base import PixelEnv
-from worldmodels.envs.glitch_box import GlitchBox, GlitchBoxState
 from worldmodels.envs.make import make_env
 from worldmodels.envs.world import WorldStep
+from worldmodels.envs.worlds.glitch_box import GlitchBox, GlitchBoxState
 from worldmodels.evaluation import evaluate_returns
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ConvEncoder
@@ -43,12 +43,17 @@ SAC_SMALL = partial(
     actor_learning_rate=1e-3,
     critic_learning_rate=1e-3,
     temperature_learning_rate=3e-3,
-    target_rate=0.02,
+    tau=0.02,
     value_scale=5.0,
 )
-DQN_SMALL = partial(DQN, hidden=64, learning_rate=1e-3, target_rate=0.02)
+DQN_SMALL = partial(DQN, hidden=64, learning_rate=1e-3, tau=0.02)
 PPO_SMALL = partial(
-    PPO, hidden=64, refresh=10, entropy=1e-2, actor_learning_rate=1e-3, critic_learning_rate=1e-3
+    PPO,
+    hidden=64,
+    refresh=10,
+    entropy_coef=1e-2,
+    actor_learning_rate=1e-3,
+    critic_learning_rate=1e-3,
 )
 
 
@@ -160,7 +165,7 @@ def perception(env: PixelEnv) -> Perception:
 
 
 def learned_model(store: EpisodeStore, env: PixelEnv, updates: int, seed: int) -> WorldModel:
-    """A model of recorded episodes; a tenth of them is held out, as of every learner here."""
+    """A model of recorded episodes; a tenth of them is held out, as of every algorithm here."""
     torch.manual_seed(seed)
     model, buffer = simulator(env), replay(store)
     group = ParameterGroup(list(model.parameters()), 1e-3)
@@ -202,29 +207,29 @@ def some(remembered: Remembered, count: int) -> Remembered:
 
 
 def twin(
-    store: EpisodeStore, env: PixelEnv, learner: LearnerFactory, updates: int, seed: int
+    store: EpisodeStore, env: PixelEnv, algorithm: AlgorithmFactory, updates: int, seed: int
 ) -> Agent:
     """A model-free agent that learned from the same episodes."""
     torch.manual_seed(seed)
-    agent = untrained_twin(env, learner)
+    agent = untrained_twin(env, algorithm)
     educate(agent, replay(store), updates, seed)
     return agent.eval()
 
 
 def on_policy_twin(
-    folder: Path, env: PixelEnv, learner: LearnerFactory, plan: tuple[int, int], seed: int
+    folder: Path, env: PixelEnv, algorithm: AlgorithmFactory, plan: tuple[int, int], seed: int
 ) -> Agent:
     """A model-free agent that records its own episodes and learns from the latest alone.
 
     Args:
         folder: for the episodes.
         env: where it acts; every round plays an episode in each copy.
-        learner: renews its older policy once a round.
+        algorithm: renews its older policy once a round.
         plan: rounds, and updates in each.
         seed: of everything.
     """
     torch.manual_seed(seed)
-    agent, store = untrained_twin(env, learner), EpisodeStore(folder, DatasetSpec.of(env, {}))
+    agent, store = untrained_twin(env, algorithm), EpisodeStore(folder, DatasetSpec.of(env, {}))
     rounds, updates = plan
     for number in range(rounds):
         gather(store, env, agent.eval(), env.num_envs, 1000 * seed + number)
@@ -233,14 +238,14 @@ def on_policy_twin(
     return agent.eval()
 
 
-def untrained_twin(env: PixelEnv, learner: LearnerFactory) -> Agent:
-    """Perception and a learner."""
+def untrained_twin(env: PixelEnv, algorithm: AlgorithmFactory) -> Agent:
+    """Perception and a algorithm."""
     model = perception(env)
-    return decided_by(model, ModelFree(model.dynamics.feature_dim, env.action_space, learner))
+    return decided_by(model, ModelFree(model.dynamics.feature_dim, env.action_space, algorithm))
 
 
 def educate(agent: Agent, buffer: ReplayBuffer, updates: int, seed: int) -> None:
-    """Model-free updates of an encoder and a learner."""
+    """Model-free updates of an encoder and a algorithm."""
     model, behaviour = agent.world_model, agent.behaviour
     assert behaviour is not None
     groups = [ParameterGroup(list(model.parameters()), 1e-3), *behaviour.parameter_groups()]

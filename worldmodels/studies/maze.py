@@ -12,15 +12,15 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from worldmodels.agent import Agent
-from worldmodels.envs.detour_maze import DetourMaze, DetourMazeState
 from worldmodels.envs.make import make_env
+from worldmodels.envs.worlds.detour_maze import DetourMaze, DetourMazeState
 from worldmodels.evaluation import evaluate_returns
 from worldmodels.studies.learning import first_sight, learn, random_data
 from worldmodels.types import Value
 from worldmodels.world_model import WorldModel
 
 ID = "worldmodels/DetourMaze-v0"
-# Each step towards the treasure is worth 3 % more: a value must tell 10 steps from 11.
+# Each step towards the treasure is value 3 % more: a value must tell 10 steps from 11.
 DISCOUNT = 0.97
 DREAMT = "share of dreams of 10 random steps that end in the true cell, by their last picture"
 SIZES: MappingProxyType[str, Any] = MappingProxyType(

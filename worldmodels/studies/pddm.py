@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from worldmodels.agent import Agent
-from worldmodels.envs.baoding import BaodingPix
 from worldmodels.envs.make import make_env
+from worldmodels.envs.worlds.baoding import BaodingPix
 from worldmodels.evaluation import evaluate_returns
 from worldmodels.planning import CEM, MPC, Planner, RandomShooting
 from worldmodels.planning import PDDM as PDDMPlanner
 from worldmodels.replay.collect import Actor, RandomAgent
-from worldmodels.studies.base import Arm, Role, Study
+from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.learning import learn, random_data
 from worldmodels.studies.results import Check, Numbers, Results
 
@@ -32,10 +32,10 @@ RANDOM_SHARE, OWN_SHARE = 0.67, 0.84
 _HANDS = BaodingPix.action_space
 PLANNERS: Mapping[str, Planner] = MappingProxyType(
     {
-        FULL: PDDMPlanner(_HANDS, HORIZON, CANDIDATES, 1, KAPPA, BETA, carried=0),
-        WHITE: PDDMPlanner(_HANDS, HORIZON, CANDIDATES, 1, KAPPA, beta=1.0, carried=0),
+        FULL: PDDMPlanner(_HANDS, HORIZON, CANDIDATES, 1, KAPPA, BETA, kept_elites=0),
+        WHITE: PDDMPlanner(_HANDS, HORIZON, CANDIDATES, 1, KAPPA, beta=1.0, kept_elites=0),
         SHOOTING_ARM: RandomShooting(_HANDS, HORIZON, CANDIDATES + 1),
-        CEM_ARM: CEM(_HANDS, HORIZON, CANDIDATES // 2, 2, elites=2, carried=0),
+        CEM_ARM: CEM(_HANDS, HORIZON, CANDIDATES // 2, 2, elites=2, kept_elites=0),
     }
 )
 # Squares of 4 pixels, averaged: where a ball stands shows in how much of each it covers.
@@ -64,7 +64,7 @@ MODEL: Mapping[str, Any] = MappingProxyType(
         "planner.iterations": 1,
         "planner.kappa": KAPPA,
         "planner.beta": BETA,
-        "planner.carried": 0,
+        "planner.kept_elites": 0,
         "noise": 0.1,
     }
 )
@@ -76,12 +76,12 @@ SAC: Mapping[str, Any] = MappingProxyType(
         "model.encoder.depth": 8,
         "model.encoder.downscale": 4,
         "behaviour": "ModelFree",
-        "behaviour.learner": "SAC",
-        "behaviour.learner.hidden": 64,
-        "behaviour.learner.actor_learning_rate": 5e-4,
-        "behaviour.learner.critic_learning_rate": 1e-3,
-        "behaviour.learner.temperature_learning_rate": 3e-3,
-        "behaviour.learner.value_scale": 10.0,
+        "behaviour.algorithm": "SAC",
+        "behaviour.algorithm.hidden": 64,
+        "behaviour.algorithm.actor_learning_rate": 5e-4,
+        "behaviour.algorithm.critic_learning_rate": 1e-3,
+        "behaviour.algorithm.temperature_learning_rate": 3e-3,
+        "behaviour.algorithm.value_scale": 10.0,
         "acting": "ByPolicy",
         "noise": 0.0,
         "train.learning_rate": 1e-3,
@@ -109,7 +109,7 @@ class PDDM(Study):
 
     - The records are right: frames, rewards and ends are the world's own under recorded actions.
     - The picture is learned. Squares of 4 pixels cannot show 0.36 of what varies in a frame, so an
-      ``image_unexplained`` of 0.42 (1,200 updates) is near the best.
+      ``image_fvu`` of 0.42 (1,200 updates) is near the best.
     - What an action does is not. In a step random pushes move a ball by a quarter of a pixel. With
       the balls' positions in place of frames, scores in one RSSM of these sizes (mean of 32 draws)
       agree with the world's to 0.2 after 1,500 updates, 0.40 after 3,000 and 0.50 after 6,000, and
@@ -131,15 +131,15 @@ class PDDM(Study):
         "PDDM with a model of as many random steps. All planners evaluate 31 or 32 plans a "
         "decision; members are equal in particles, and SAC in environment steps."
     )
-    arms: ClassVar[tuple[Arm, ...]] = (
-        Arm(FULL, Role.FIXING, "3 members, beta 0.5, kappa 20, 30 plans of 8 steps"),
-        Arm(ONE, Role.FAILING, "as PDDM, trained and collected with 1 member of 3 particles"),
-        Arm(WHITE, Role.FAILING, "PDDM's model; noise not filtered (share of new noise 1)"),
-        Arm(SHOOTING_ARM, Role.FAILING, "PDDM's model; the best of as many uniform plans"),
-        Arm(CEM_ARM, Role.FAILING, "PDDM's model; two iterations of half as many plans"),
-        Arm(SAC_ARM, Role.FAILING, "model-free, as many environment steps and updates"),
-        Arm(RANDOM_DATA, Role.CONTROL, "PDDM; as many steps and updates, but no rounds"),
-        Arm(RANDOM, Role.CONTROL, "uniform actions"),
+    arms: ClassVar[tuple[Variant, ...]] = (
+        Variant(FULL, Role.METHOD, "3 members, beta 0.5, kappa 20, 30 plans of 8 steps"),
+        Variant(ONE, Role.BASELINE, "as PDDM, trained and collected with 1 member of 3 particles"),
+        Variant(WHITE, Role.BASELINE, "PDDM's model; noise not filtered (share of new noise 1)"),
+        Variant(SHOOTING_ARM, Role.BASELINE, "PDDM's model; the best of as many uniform plans"),
+        Variant(CEM_ARM, Role.BASELINE, "PDDM's model; two iterations of half as many plans"),
+        Variant(SAC_ARM, Role.BASELINE, "model-free, as many environment steps and updates"),
+        Variant(RANDOM_DATA, Role.ABLATION, "PDDM; as many steps and updates, but no rounds"),
+        Variant(RANDOM, Role.ABLATION, "uniform actions"),
     )
     measures: ClassVar[Mapping[str, str]] = MappingProxyType(
         {

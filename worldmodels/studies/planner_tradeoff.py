@@ -8,8 +8,8 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from worldmodels.envs.arm import ArmN
-from worldmodels.studies.base import Arm, Role, Study
+from worldmodels.envs.worlds.arm import ArmN
+from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.exact import arm_score
 from worldmodels.studies.gradient_planning import (
     CEM_ARM,
@@ -59,10 +59,12 @@ class PlannerTradeoff(Study):
         f"0: CEM minus gradient on {' and '.join(_FEW)}; gradient minus CEM on every smooth "
         "problem of 128 action values and more (joints x steps)."
     )
-    arms: ClassVar[tuple[Arm, ...]] = (
-        Arm(CEM_ARM, Role.FAILING, "fails on large smooth problems, wins small ones with obstacle"),
-        Arm(GRADIENT_ARM, Role.FIXING, "the other way round"),
-        Arm(SHOOTING_ARM, Role.CONTROL, "as many evaluations, without gradient or refits"),
+    arms: ClassVar[tuple[Variant, ...]] = (
+        Variant(
+            CEM_ARM, Role.BASELINE, "fails on large smooth problems, wins small ones with obstacle"
+        ),
+        Variant(GRADIENT_ARM, Role.METHOD, "the other way round"),
+        Variant(SHOOTING_ARM, Role.ABLATION, "as many evaluations, without gradient or refits"),
     )
     measures: ClassVar[Mapping[str, str]] = MappingProxyType(
         {problem.name: "return of the plan, joints x steps" for problem in PROBLEMS}

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from worldmodels.agent import Agent, ByPlanner
 from worldmodels.envs.make import make_env
-from worldmodels.envs.two_rooms import TASKS, Task, TwoRooms
 from worldmodels.envs.world_env import WorldVectorEnv
+from worldmodels.envs.worlds.two_rooms import TASKS, Task, TwoRooms
 from worldmodels.evaluation import evaluate_returns
-from worldmodels.objectives import FeatureObjective, Objective
 from worldmodels.planning import CEM, MPC
+from worldmodels.planning.objectives import FeatureObjective, Objective
 from worldmodels.replay.episode import Episode
 from worldmodels.replay.store import EpisodeStore
-from worldmodels.studies.base import Arm, Role, Study
+from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.learning import learn, random_data
 from worldmodels.studies.results import Check, Numbers, Results
 from worldmodels.world_model import WorldModel
@@ -33,7 +33,7 @@ HORIZON, SHORT, LONG = 12, 4, 24
 FACTORY = "worldmodels.studies.reward_swap:rooms"
 SIZES: Mapping[str, Any] = MappingProxyType(
     {
-        # Without rewards the picture alone must make the small walker worth its nats: every pixel
+        # Without rewards the picture alone must make the small walker value its nats: every pixel
         # that ever changes weighs the same.
         "model.pixels": "Standardized",
         # But little: at 0.25 a dreamt step missed the walker by several steps' length, at 0.02 by
@@ -70,10 +70,10 @@ class RewardSwap(Study):
         "as the mean over the seeds, and under 0.9 with another task's objective. The horizons 4 "
         "and 24, instead of 12, are told beside it."
     )
-    arms: ClassVar[tuple[Arm, ...]] = (
-        Arm(TRAINED, Role.FAILING, "a training for each, which every new task needs again"),
-        Arm(SWAPPED, Role.FIXING, "one training without rewards, four objectives"),
-        Arm(STRANGE, Role.CONTROL, "the reward-free model with the objective of another task"),
+    arms: ClassVar[tuple[Variant, ...]] = (
+        Variant(TRAINED, Role.BASELINE, "a training for each, which every new task needs again"),
+        Variant(SWAPPED, Role.METHOD, "one training without rewards, four objectives"),
+        Variant(STRANGE, Role.ABLATION, "the reward-free model with the objective of another task"),
     )
     measures: ClassVar[Mapping[str, str]] = MappingProxyType(
         {f"{name}: return": "mean over episodes (50 at most)" for name in NAMES}
@@ -136,7 +136,7 @@ class RewardSwap(Study):
         seed: int,
         horizon: int = HORIZON,
     ) -> float:
-        planner = CEM(model.action_space, horizon, 100, iterations=4, elites=10, carried=0)
+        planner = CEM(model.action_space, horizon, 100, iterations=4, elites=10, kept_elites=0)
         agent = Agent(model, MPC(planner), acting=ByPlanner(goal)).eval()
         env = make_env(FACTORY, num_envs=self.episodes, options={"task": task})
         returns = evaluate_returns(agent, env, self.episodes, 1000 + 100 * seed).returns
@@ -184,5 +184,5 @@ def fitted(feature: Float[Tensor, "N F"], place: Float[Tensor, "N 2"], seed: int
 
 def _worth(task: Task, place: Float[Tensor, "N H 2"]) -> Float[Tensor, "N H"]:
     flat = rearrange(place, "N H P -> (N H) P")
-    worth = torch.from_numpy(task(flat.double().numpy())).to(place)
-    return rearrange(worth, "(N H) -> N H", N=len(place))
+    value = torch.from_numpy(task(flat.double().numpy())).to(place)
+    return rearrange(value, "(N H) -> N H", N=len(place))

@@ -10,7 +10,7 @@ from typing import ClassVar
 from worldmodels.behaviours import MBPO, FixedLength, ValidatedLength
 from worldmodels.behaviours.lengths import RolloutLength
 from worldmodels.replay.store import EpisodeStore
-from worldmodels.studies.base import Arm, Role, Study
+from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.learners import (
     RETURN,
     SAC_SMALL,
@@ -52,11 +52,11 @@ class RolloutLengths(Study):
         "with 30 is the best one. The length chosen by the error on held-out episodes returns at "
         "least 95 % of the best fixed length's mean."
     )
-    arms: ClassVar[tuple[Arm, ...]] = (
-        Arm(fixed(1), Role.FAILING, "the shortest"),
-        *(Arm(fixed(n), Role.CONTROL, "an inner one, chosen by hand") for n in LENGTHS[1:-1]),
-        Arm(fixed(30), Role.FAILING, "as long as an episode"),
-        Arm(AUTOMATIC, Role.FIXING, "ValidatedLength: 1 to 15 steps, an error of at most 0.3"),
+    arms: ClassVar[tuple[Variant, ...]] = (
+        Variant(fixed(1), Role.BASELINE, "the shortest"),
+        *(Variant(fixed(n), Role.ABLATION, "an inner one, chosen by hand") for n in LENGTHS[1:-1]),
+        Variant(fixed(30), Role.BASELINE, "as long as an episode"),
+        Variant(AUTOMATIC, Role.METHOD, "ValidatedLength: 1 to 15 steps, an error of at most 0.3"),
     )
     measures: ClassVar[Mapping[str, str]] = MappingProxyType(
         {

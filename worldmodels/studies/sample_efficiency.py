@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
-from worldmodels.studies.base import Arm, Role, Study
+from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.results import Check, Numbers, Results
 from worldmodels.training.demo import CONFIG
 from worldmodels.training.run import RunFolder
@@ -48,10 +48,10 @@ class SampleEfficiency(Study):
         "than SAC, SAC more than model-based, in each of the seeds. Model-based learning and SAC "
         "must get there within their budgets; PPO may fail to within its larger one."
     )
-    arms: ClassVar[tuple[Arm, ...]] = (
-        Arm(MODEL, Role.FIXING, "actor-critic in imagination"),
-        Arm(OFF_POLICY, Role.CONTROL, "the same encoder and replay, no model"),
-        Arm(ON_POLICY, Role.FAILING, "learns from its newest episodes alone"),
+    arms: ClassVar[tuple[Variant, ...]] = (
+        Variant(MODEL, Role.METHOD, "actor-critic in imagination"),
+        Variant(OFF_POLICY, Role.ABLATION, "the same encoder and replay, no model"),
+        Variant(ON_POLICY, Role.BASELINE, "learns from its newest episodes alone"),
     )
     measures: ClassVar[Mapping[str, str]] = MappingProxyType(
         {

@@ -15,7 +15,7 @@ from worldmodels.evaluation import imagine_episode
 from worldmodels.evaluation.images import squared_error, to_psnr
 from worldmodels.replay.collect import RandomAgent, collect_episodes
 from worldmodels.replay.episode import Episode
-from worldmodels.studies.base import Arm, Role, Study
+from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.learning import learn, random_data
 from worldmodels.studies.results import Check, Numbers, Results
 from worldmodels.world_model import WorldModel
@@ -62,10 +62,10 @@ class Simulator(Study):
         "model minus copy of the last frame, lies above 0; the centre of the cart and the centre "
         "of the pole in the dream are within 2 pixels of the true ones on average."
     )
-    arms: ClassVar[tuple[Arm, ...]] = (
-        Arm(COPY, Role.FAILING, "the last frame seen, repeated"),
-        Arm(MODEL, Role.FIXING, "dreams under the true actions"),
-        Arm(STRANGE, Role.CONTROL, "the same dreams under the actions of another episode"),
+    arms: ClassVar[tuple[Variant, ...]] = (
+        Variant(COPY, Role.BASELINE, "the last frame seen, repeated"),
+        Variant(MODEL, Role.METHOD, "dreams under the true actions"),
+        Variant(STRANGE, Role.ABLATION, "the same dreams under the actions of another episode"),
     )
     measures: ClassVar[Mapping[str, str]] = MappingProxyType(
         {

@@ -17,19 +17,19 @@ from torch import Tensor
 from worldmodels.agent import Agent
 from worldmodels.dynamics import ArrivalReward, ExactCartSwing, FittedCartSwing
 from worldmodels.dynamics.base import Dynamics
-from worldmodels.dynamics.cart_swing import CartEquations, CartParameters
-from worldmodels.dynamics.fitting import fit_positions
-from worldmodels.envs.cart_swing import CartSwing, CartSwingState
 from worldmodels.envs.make import make_env
+from worldmodels.envs.worlds.cart_swing import CartSwing, CartSwingState
 from worldmodels.evaluation import evaluate_returns
-from worldmodels.nn.cart_readout import CartReadout
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.heads import NeverEnds
 from worldmodels.nn.pixels import HalfRange
 from worldmodels.planning import CEM, MPC
 from worldmodels.replay.episode import Episode
 from worldmodels.replay.store import EpisodeStore
-from worldmodels.studies.base import Arm, Role, Study
+from worldmodels.studies.base import Role, Study, Variant
+from worldmodels.studies.cart_fitting import fit_positions
+from worldmodels.studies.cart_physics import CartEquations, CartParameters
+from worldmodels.studies.cart_readout import CartReadout
 from worldmodels.studies.learning import learn, random_data
 from worldmodels.studies.results import Check, Numbers, Results
 from worldmodels.world_model import WorldModel
@@ -73,12 +73,14 @@ class Sources(Study):
         "planning in a model learned from 20,000 random frames. The equations with the first "
         "guess of their parameters, and a model learned from 2,000 frames, return less than 90 %."
     )
-    arms: ClassVar[tuple[Arm, ...]] = (
-        Arm(EXACT, Role.FIXING, "the world's own equations"),
-        Arm(FITTED, Role.FIXING, "the equations, masses and length fitted to random frames"),
-        Arm(MANY, Role.FIXING, "an RSSM"),
-        Arm(FEW, Role.FAILING, "an RSSM from the frames that the equations are fitted to"),
-        Arm(GUESSED, Role.CONTROL, "the equations with the parameters that the fit starts from"),
+    arms: ClassVar[tuple[Variant, ...]] = (
+        Variant(EXACT, Role.METHOD, "the world's own equations"),
+        Variant(FITTED, Role.METHOD, "the equations, masses and length fitted to random frames"),
+        Variant(MANY, Role.METHOD, "an RSSM"),
+        Variant(FEW, Role.BASELINE, "an RSSM from the frames that the equations are fitted to"),
+        Variant(
+            GUESSED, Role.ABLATION, "the equations with the parameters that the fit starts from"
+        ),
     )
     measures: ClassVar[Mapping[str, str]] = MappingProxyType(
         {RETURN: "mean return of episodes of 2 s (200 at most)"}

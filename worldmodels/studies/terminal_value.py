@@ -11,7 +11,7 @@ import torch
 from worldmodels.agent import Agent, ByGuidedPlanner
 from worldmodels.planning import CEM, MPC
 from worldmodels.replay.store import EpisodeStore
-from worldmodels.studies.base import Arm, Role, Study
+from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.dreaming import Pupil, fitted_critic, practise, remember
 from worldmodels.studies.maze import DREAMT, dream_accuracy, find, learn_maze, value_error
 from worldmodels.studies.results import Check, Numbers, Results
@@ -38,17 +38,17 @@ class TerminalValue(Study):
         "learned in the model as well. With horizon 60, no value and at least 5 times the "
         "model evaluations under 50 % do."
     )
-    arms: ClassVar[tuple[Arm, ...]] = (
-        Arm(SHORT, Role.FAILING, "the predicted rewards of 10 steps"),
-        Arm(VALUED, Role.FIXING, "the same, plus a value fitted in the model without a policy"),
-        Arm(
+    arms: ClassVar[tuple[Variant, ...]] = (
+        Variant(SHORT, Role.BASELINE, "the predicted rewards of 10 steps"),
+        Variant(VALUED, Role.METHOD, "the same, plus a value fitted in the model without a policy"),
+        Variant(
             LEARNED,
-            Role.FIXING,
+            Role.METHOD,
             "the same, and a policy distilled from that planner proposes plans",
         ),
-        Arm(
+        Variant(
             LONG,
-            Role.CONTROL,
+            Role.ABLATION,
             "no value, 60 steps, 5 times the plans; fewer episodes, for its cost",
         ),
     )

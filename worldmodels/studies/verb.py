@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from worldmodels.options import OptionParser
+from worldmodels.config import OptionParser
 from worldmodels.studies.catalogue import STUDIES, find_study
 from worldmodels.studies.page import publish
 from worldmodels.studies.runner import run_study

@@ -20,8 +20,8 @@ from rich.table import Table
 
 from worldmodels.agent import Agent
 from worldmodels.envs.base import PixelEnv
-from worldmodels.envs.cliff_hill import CliffHill
 from worldmodels.envs.make import make_env
+from worldmodels.envs.worlds.cliff_hill import CliffHill
 from worldmodels.evaluation import Returns, evaluate_returns, imagine_episode, open_loop
 from worldmodels.evaluation.open_loop import COPY, MODEL, OpenLoopError
 from worldmodels.replay.collect import Actor, RandomAgent

@@ -15,16 +15,16 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 from worldmodels.agent import Agent
-from worldmodels.envs.base import PixelEnv
-from worldmodels.envs.make import make_env
-from worldmodels.model_folder import (
-    adopt_critic,
-    adopt_world_model,
+from worldmodels.checkpoint import (
     build_agent,
+    load_pretrained_critic,
+    load_pretrained_world_model,
     read_about,
     save_agent,
 )
-from worldmodels.options import OptionParser, load_plugins
+from worldmodels.config import OptionParser, load_plugins
+from worldmodels.envs.base import PixelEnv
+from worldmodels.envs.make import make_env
 from worldmodels.replay.buffer import ReplayBuffer
 from worldmodels.replay.datamodule import ReplayDataModule
 from worldmodels.replay.store import DatasetSpec, EpisodeStore
@@ -71,7 +71,7 @@ def fit_parser(prog: str = "worldmodels fit") -> OptionParser:
     kept = "keep the world model of this run as it is; the behaviour alone learns, inside it"
     add("--world_model", type=str | None, default=None, help=kept)
     value = "keep the value of that run's behaviour, too: the policy alone learns"
-    add("--keep_value", action="store_true", help=value)
+    add("--freeze_critic", action="store_true", help=value)
     add("--env.id", type=str | None, default=None, help="the environment, see make_env")
     parser.add_function_arguments(make_env, "env", skip={"id"})
     skip: set[str | int] = {"obs_shape", "action_space"}
@@ -108,8 +108,8 @@ def fit(arguments: Sequence[str], callbacks: Sequence[L.Callback] = ()) -> Agent
     _check_counts(options)
     if (options.env.id is None) == (options.data is None):
         raise ValueError("give --env.id to learn online, or --data to learn from recorded episodes")
-    if options.keep_value and options.world_model is None:
-        raise ValueError("keep_value keeps the value of --world_model RUN: give that, too")
+    if options.freeze_critic and options.world_model is None:
+        raise ValueError("freeze_critic keeps the value of --world_model RUN: give that, too")
     if options.world_model is not None:
         # A recipe's sizes give way to those of the model that is there.
         trained = read_about(options.world_model)["agent"]["model"]
@@ -166,9 +166,9 @@ class _Job:
             **{name: parts[name] for name in AGENT},
         )
         if options.world_model is not None:
-            adopt_world_model(options.world_model, self.agent.world_model)
-            if options.keep_value:
-                adopt_critic(options.world_model, self.agent.behaviour)
+            load_pretrained_world_model(options.world_model, self.agent.world_model)
+            if options.freeze_critic:
+                load_pretrained_critic(options.world_model, self.agent.behaviour)
         self.module = parts.train(self.agent)
         self.clock = Clock()
         self.metrics = parts.metrics(self.clock, self._env_steps, self._axis)

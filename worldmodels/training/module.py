@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from worldmodels.agent import Agent
 from worldmodels.behaviours.base import ParameterGroup
 from worldmodels.nn.decoders import ConvDecoder
-from worldmodels.training.together import Together
+from worldmodels.training.overlap import Together
 from worldmodels.types import Batch, Losses, State
 from worldmodels.world_model import WorldModel
 

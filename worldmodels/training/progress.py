@@ -65,7 +65,7 @@ class Progress(L.Callback):
             "collected": "collect/return",
             "loss": "train/loss",
             "kl": "train/kl",
-            "image": "train/image_unexplained",
+            "image": "train/image_fvu",
         }
         parts += [f"{k} {latest[v]:.3g}" for k, v in named.items() if v in latest]
         shares = self.metrics.clock.shares()

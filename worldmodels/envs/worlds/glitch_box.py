@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8
 
-from worldmodels.envs.discs import draw_discs
-from worldmodels.envs.drawing import SIDE, fill
 from worldmodels.envs.world import World, WorldStep
+from worldmodels.envs.worlds.discs import draw_discs
+from worldmodels.envs.worlds.drawing import SIDE, fill
 from worldmodels.types import ActionSpace
 
 # Pixels per unit of length.
@@ -30,7 +30,7 @@ class GlitchBox(World):
     at the rim of the disc. Beyond the rim the picture breaks into a glitch, and nothing is paid;
     the mass can come back.
 
-    Starts are so near the centre that random actions practically never reach the rim. Random
+    StartStates are so near the centre that random actions practically never reach the rim. Random
     data therefore covers the disc's inside and shows that further out is better, but never the
     glitch: a model that trusts its extrapolation sends the mass there.
 

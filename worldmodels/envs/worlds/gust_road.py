@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8, UInt64
 
-from worldmodels.envs.drawing import SIDE, draw_capsule, fill
-from worldmodels.envs.noise import draw_keys, next_keys, normal
 from worldmodels.envs.world import World, WorldStep
+from worldmodels.envs.worlds.drawing import SIDE, draw_capsule, fill
+from worldmodels.envs.worlds.noise import draw_keys, next_keys, normal
 from worldmodels.types import ActionSpace
 
 # The picture, in pixels: per half width of the road, the car's row, a band of grass or paint.

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldmodels.dynamics.base import Dynamics
-from worldmodels.dynamics.cart_swing import CartEquations, CartParameters, wrapped
 from worldmodels.nn.heads import Head
+from worldmodels.studies.cart_physics import CartEquations, CartParameters, wrapped
 
 
 class CartState(NamedTuple):

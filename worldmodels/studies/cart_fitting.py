@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import functional_call, jacfwd
 
-from worldmodels.dynamics.cart_swing import CartEquations, CartParameters, simulate, wrapped
+from worldmodels.studies.cart_physics import CartEquations, CartParameters, simulate, wrapped
 
 
 def levenberg_marquardt(

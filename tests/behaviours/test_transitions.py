@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from worldmodels.behaviours.experience import (
-    imagined_experience,
-    replayed_experience,
+from worldmodels.behaviours.transitions import (
+    imagined_transitions,
+    replayed_transitions,
     weighted_mean,
 )
-from worldmodels.types import ActionSpace, Batch, Imagination
+from worldmodels.types import ActionSpace, Batch, Trajectory
 from worldmodels.world_model import WorldModel
 
 
@@ -22,7 +22,7 @@ def test_replayed_transitions_depart_where_rows_arrive():
         first,
         terminal,
     )
-    made = replayed_experience(batch, 100 * number[..., None], 0.9)
+    made = replayed_transitions(batch, 100 * number[..., None], 0.9)
     assert made.feature[0, :, 0].tolist() == [0, 100, 200, 300]
     assert made.after[0, :, 0].tolist() == [100, 200, 300, 400]
     assert made.action[0, :, 0].tolist() == [1, 2, 3, 4]
@@ -43,17 +43,17 @@ def test_a_time_limit_keeps_its_discount():
         first,
         ~first & False,
     )
-    made = replayed_experience(batch, nothing[..., None], 0.9)
+    made = replayed_transitions(batch, nothing[..., None], 0.9)
     assert made.discount[0].tolist() == pytest.approx([0.9, 0.9, 0.9])
     assert made.weight[0].tolist() == [1, 0, 1]
 
 
 def test_imagined_transitions_count_by_the_chance_that_they_are_reached():
-    dream = Imagination(
+    dream = Trajectory(
         torch.arange(8.0).reshape(2, 4, 1), torch.zeros(2, 3, 1), torch.zeros(2, 3),
         0.9 * torch.tensor([[1.0, 0.5, 1.0], [0.2, 1.0, 1.0]]).double(),
     )  # fmt: skip
-    made = imagined_experience(dream, torch.tensor([1.0, 0.0]).double(), 0.9)
+    made = imagined_transitions(dream, torch.tensor([1.0, 0.0]).double(), 0.9)
     expected = torch.tensor([[1.0, 1.0, 0.5], [0.0, 0.0, 0.0]]).double()
     torch.testing.assert_close(made.weight, expected, rtol=1e-12, atol=0)
     assert torch.equal(made.discount, dream.discount)

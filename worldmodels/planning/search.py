@@ -1,4 +1,4 @@
-"""Search distributions over plans: one interface for real-valued and for discrete actions."""
+"""SearchParams distributions over plans: one interface for real-valued and for discrete actions."""
 
 import math
 from abc import ABC, abstractmethod
@@ -12,7 +12,7 @@ from torch.nn import functional
 from worldmodels.types import ActionSpace
 
 
-class Search(NamedTuple):
+class SearchParams(NamedTuple):
     """A distribution over plans, independent between environments, steps and action dimensions.
 
     ``params`` is the mean (real numbers) or the class probabilities (choices); ``std`` is the
@@ -23,7 +23,7 @@ class Search(NamedTuple):
     std: Float[Tensor, "B H A"]
 
 
-class Proposal(ABC):
+class SearchDistribution(ABC):
     """What a planner needs to know about an action space.
 
     A ``std`` is the standard deviation of real-valued actions. For choices it stands for the
@@ -39,11 +39,13 @@ class Proposal(ABC):
         """The parameters that prefer nothing."""
 
     @abstractmethod
-    def around(self, params: Float[Tensor, "B H A"], std: float) -> Search:
+    def around(self, params: Float[Tensor, "B H A"], std: float) -> SearchParams:
         """A search around a warm start."""
 
     @abstractmethod
-    def sample(self, search: Search, noise: Float[Tensor, "N H A"]) -> Float[Tensor, "B N H A"]:
+    def sample(
+        self, search: SearchParams, noise: Float[Tensor, "N H A"]
+    ) -> Float[Tensor, "B N H A"]:
         """Plans made of standard normal ``noise``, the same for every environment."""
 
     @abstractmethod
@@ -52,8 +54,8 @@ class Proposal(ABC):
 
     @abstractmethod
     def refit(
-        self, old: Search, elites: Float[Tensor, "B N H A"], momentum: float, min_std: float
-    ) -> Search:
+        self, old: SearchParams, elites: Float[Tensor, "B N H A"], momentum: float, min_std: float
+    ) -> SearchParams:
         """The search whose moments are those of ``elites``, mixed with ``momentum`` of ``old``."""
 
     @abstractmethod
@@ -72,18 +74,20 @@ class Proposal(ABC):
         """The allowed variables closest to ``variables``."""
 
 
-class GaussianProposal(Proposal):
+class GaussianSearch(SearchDistribution):
     """Independent normal distributions, clipped to [-1, 1]."""
 
     def initial(self, batch: int, horizon: int) -> Float[Tensor, "B H A"]:
         """Zeros."""
         return torch.zeros(batch, horizon, self.dim)
 
-    def around(self, params: Float[Tensor, "B H A"], std: float) -> Search:
+    def around(self, params: Float[Tensor, "B H A"], std: float) -> SearchParams:
         """The same standard deviation everywhere."""
-        return Search(params, torch.full_like(params, std))
+        return SearchParams(params, torch.full_like(params, std))
 
-    def sample(self, search: Search, noise: Float[Tensor, "N H A"]) -> Float[Tensor, "B N H A"]:
+    def sample(
+        self, search: SearchParams, noise: Float[Tensor, "N H A"]
+    ) -> Float[Tensor, "B N H A"]:
         """Mean plus scaled noise, clipped."""
         return torch.addcmul(search.params[:, None], search.std[:, None], noise).clamp_(-1, 1)
 
@@ -92,11 +96,11 @@ class GaussianProposal(Proposal):
         return torch.erf(noise * math.sqrt(0.5))
 
     def refit(
-        self, old: Search, elites: Float[Tensor, "B N H A"], momentum: float, min_std: float
-    ) -> Search:
+        self, old: SearchParams, elites: Float[Tensor, "B N H A"], momentum: float, min_std: float
+    ) -> SearchParams:
         """Mean and (population) standard deviation of the elites."""
         std, mean = torch.std_mean(elites, 1, correction=0)
-        return Search(
+        return SearchParams(
             torch.lerp(mean, old.params, momentum),
             torch.lerp(std, old.std, momentum).clamp_(min=min_std),
         )
@@ -114,7 +118,7 @@ class GaussianProposal(Proposal):
         return variables.clamp(-1, 1)
 
 
-class CategoricalProposal(Proposal):
+class CategoricalSearch(SearchDistribution):
     """Independent choices; plans are one-hot.
 
     Sampling is an exponential race driven by normal noise: choice a wins where -log(u_a) / p_a is
@@ -126,11 +130,13 @@ class CategoricalProposal(Proposal):
         """Uniform probabilities."""
         return torch.full((batch, horizon, self.dim), 1 / self.dim)
 
-    def around(self, params: Float[Tensor, "B H A"], std: float) -> Search:
+    def around(self, params: Float[Tensor, "B H A"], std: float) -> SearchParams:
         """Spreads some of the probability evenly."""
-        return Search(self._spread(params, std), torch.zeros_like(params))
+        return SearchParams(self._spread(params, std), torch.zeros_like(params))
 
-    def sample(self, search: Search, noise: Float[Tensor, "N H A"]) -> Float[Tensor, "B N H A"]:
+    def sample(
+        self, search: SearchParams, noise: Float[Tensor, "N H A"]
+    ) -> Float[Tensor, "B N H A"]:
         """One-hot samples of the probabilities."""
         return _one_hot(_arrival(noise) / search.params[:, None])
 
@@ -139,11 +145,11 @@ class CategoricalProposal(Proposal):
         return _one_hot(_arrival(noise))
 
     def refit(
-        self, old: Search, elites: Float[Tensor, "B N H A"], momentum: float, min_std: float
-    ) -> Search:
+        self, old: SearchParams, elites: Float[Tensor, "B N H A"], momentum: float, min_std: float
+    ) -> SearchParams:
         """The elites' frequencies."""
         params = torch.lerp(elites.mean(1), old.params, momentum)
-        return Search(self._spread(params, min_std), old.std)
+        return SearchParams(self._spread(params, min_std), old.std)
 
     def mode(self, params: Float[Tensor, "*batch H A"]) -> Float[Tensor, "*batch H A"]:
         """The most likely choice of every step."""
@@ -167,9 +173,9 @@ class CategoricalProposal(Proposal):
         return (1 - share) * params + share / self.dim
 
 
-def proposal(action_space: ActionSpace) -> Proposal:
+def proposal(action_space: ActionSpace) -> SearchDistribution:
     """The search distribution that fits an action space."""
-    chosen = CategoricalProposal if action_space.discrete else GaussianProposal
+    chosen = CategoricalSearch if action_space.discrete else GaussianSearch
     return chosen(action_space.dim)
 
 

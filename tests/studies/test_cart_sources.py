@@ -6,21 +6,21 @@ import torch
 
 from worldmodels.dynamics import ArrivalReward, ExactCartSwing, FittedCartSwing
 from worldmodels.dynamics.base import select_state
-from worldmodels.dynamics.cart_swing import windows
 from worldmodels.dynamics.check import check_dynamics
-from worldmodels.dynamics.fitting import (
+from worldmodels.envs.worlds.cart_swing import CartSwing, CartSwingState
+from worldmodels.nn.decoders import ConvDecoder
+from worldmodels.nn.heads import NeverEnds
+from worldmodels.nn.pixels import HalfRange
+from worldmodels.planning import CEM
+from worldmodels.studies.cart_fitting import (
     _Windows,
     fit_motions,
     fit_positions,
     levenberg_marquardt,
 )
-from worldmodels.dynamics.sources import CartState
-from worldmodels.envs.cart_swing import CartSwing, CartSwingState
-from worldmodels.nn.cart_readout import CartReadout
-from worldmodels.nn.decoders import ConvDecoder
-from worldmodels.nn.heads import NeverEnds
-from worldmodels.nn.pixels import HalfRange
-from worldmodels.planning import CEM
+from worldmodels.studies.cart_physics import windows
+from worldmodels.studies.cart_readout import CartReadout
+from worldmodels.studies.cart_sources import CartState
 from worldmodels.types import ActionSpace
 from worldmodels.world_model import WorldModel
 

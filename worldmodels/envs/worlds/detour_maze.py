@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
-from worldmodels.envs.drawing import SIDE, draw_capsule, fill
 from worldmodels.envs.world import World, WorldStep
+from worldmodels.envs.worlds.drawing import SIDE, draw_capsule, fill
 from worldmodels.types import ActionSpace
 
 _PLAN = (

@@ -11,22 +11,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldmodels.behaviours.actor_critic import check_imagination
-from worldmodels.behaviours.base import Starts
+from worldmodels.behaviours.base import StartStates
 from worldmodels.behaviours.critic import Critic
 from worldmodels.behaviours.returns import lambda_returns, step_weights
 from worldmodels.dynamics.base import select_state
-from worldmodels.types import ActionSpace, Imagination, State, Value
+from worldmodels.types import ActionSpace, State, Trajectory, Value
 from worldmodels.world_model import WorldModel
 
 
 def fit_value(
     world_model: WorldModel,
     critic: Critic,
-    starts: Starts,
+    starts: StartStates,
     updates: int,
     rows: int = 256,
     horizon: int = 10,
-    trace: float = 0.9,
+    lambda_: float = 0.9,
     choices: int = 16,
     learning_rate: float = 1e-3,
 ) -> Float[Tensor, " updates"]:
@@ -41,7 +41,7 @@ def fit_value(
         updates: optimiser steps.
         rows: states imagined from at each of them.
         horizon: imagined agent steps.
-        trace: lambda of the returns.
+        lambda_: lambda of the returns.
         choices: real-valued actions tried in each state; discrete ones are all tried.
         learning_rate: of Adam.
 
@@ -53,15 +53,15 @@ def fit_value(
 
     Reference: Munos and Szepesvari, 2008 (fitted value iteration); Lowrey et al., 2019 (POLO).
     """
-    check_imagination(horizon, rows, trace)
+    check_imagination(horizon, rows, lambda_)
     if updates < 1 or choices < 1:
         raise ValueError(f"updates={updates}, choices={choices}: choose 1 or more of both")
     optimiser = torch.optim.Adam(critic.head.parameters(), learning_rate)
     losses = []
     for _ in range(updates):
         chosen = torch.randint(len(starts.alive), (rows,), device=starts.alive.device)
-        drawn = Starts(select_state(starts.state, chosen), starts.alive[chosen])
-        loss = _loss(world_model, critic, drawn, horizon, trace, choices)
+        drawn = StartStates(select_state(starts.state, chosen), starts.alive[chosen])
+        loss = _loss(world_model, critic, drawn, horizon, lambda_, choices)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -73,22 +73,22 @@ def fit_value(
 def _loss(
     world_model: WorldModel,
     critic: Critic,
-    starts: Starts,
+    starts: StartStates,
     horizon: int,
-    trace: float,
+    lambda_: float,
     choices: int,
 ) -> Tensor:
     with torch.no_grad():
         dream = greedy_dream(world_model, critic.target, starts.state, horizon, choices)
         value = critic.target(dream.feature[:, 1:])
-        returns = lambda_returns(dream.reward, dream.discount, value, trace)
+        returns = lambda_returns(dream.reward, dream.discount, value, lambda_)
         weight = step_weights(dream.discount, starts.alive)
     return (weight * critic.loss(dream.feature[:, :-1], returns)).mean()
 
 
 def greedy_dream(
     world_model: WorldModel, value: Value, start: State, horizon: int, choices: int = 16
-) -> Imagination:
+) -> Trajectory:
     """Imagines, at each of H steps, the action that is best by one step and the value after it.
 
     Args:
@@ -107,7 +107,7 @@ def greedy_dream(
     after = torch.stack(features[1:], 1)
     discount = world_model.discount * world_model.continues(after)
     feature = torch.stack(features, 1)
-    return Imagination(feature, torch.stack(actions, 1), world_model.reward(after), discount)
+    return Trajectory(feature, torch.stack(actions, 1), world_model.reward(after), discount)
 
 
 def _best_action(

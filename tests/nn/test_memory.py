@@ -13,7 +13,7 @@ from threading import Thread
 
 import torch
 
-from worldmodels.memory import peak_growth
+from worldmodels.nn.memory import peak_growth
 
 
 def mebibytes(count):

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import one_hot
 
 from worldmodels.behaviours.model_free import dreams
-from worldmodels.model_folder import build_agent
+from worldmodels.checkpoint import build_agent
 from worldmodels.nn.encoders import Encoder
 from worldmodels.training.fit import fit_parser
 from worldmodels.types import ActionSpace, Batch
@@ -141,7 +141,7 @@ def test_an_encoder_is_plugged_in_by_one_line_of_yaml(tmp_path):
 
 def test_another_planner_starts_from_its_own_defaults():
     agent = built("--config", str(CONFIGS / "recipe/planet.yaml"), "--planner", "ICEM")
-    assert (agent.controller.planner.candidates, agent.controller.planner.carried) == (500, 15)
+    assert (agent.controller.planner.candidates, agent.controller.planner.kept_elites) == (500, 15)
 
 
 def test_unknown_options_are_refused_by_name():

@@ -2,14 +2,14 @@ import pytest
 import torch
 from test_world_model import Position, walker
 
-from worldmodels.objectives import (
+from worldmodels.planning.objectives import (
     ActionCost,
     FeatureObjective,
     FrameObjective,
     GoalImage,
     LearnedReward,
     Mean,
-    MeanAndSpread,
+    MeanAndStd,
     Minimum,
 )
 
@@ -92,12 +92,12 @@ def test_aggregations_join_particles_by_mean_minimum_and_spread():
     assert Mean()(returns)[0].tolist() == [3, 2]
     assert Minimum()(returns)[0].tolist() == [1, 2]
     expected = torch.tensor([[3 - 0.5 * deviation, 2.0]])
-    torch.testing.assert_close(MeanAndSpread(-0.5)(returns), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(MeanAndStd(-0.5)(returns), expected, atol=1e-5, rtol=0)
 
 
 def test_the_spread_of_equal_particles_has_a_finite_gradient():
     returns = torch.ones(1, 1, 3, requires_grad=True)
-    MeanAndSpread(-1.0)(returns).sum().backward()
+    MeanAndStd(-1.0)(returns).sum().backward()
     torch.testing.assert_close(returns.grad, torch.full((1, 1, 3), 1 / 3))
 
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8, UInt64
 
-from worldmodels.envs.discs import draw_discs
-from worldmodels.envs.drawing import SIDE, fill
-from worldmodels.envs.noise import draw_keys, next_keys, uniforms
 from worldmodels.envs.world import World, WorldStep
+from worldmodels.envs.worlds.discs import draw_discs
+from worldmodels.envs.worlds.drawing import SIDE, fill
+from worldmodels.envs.worlds.noise import draw_keys, next_keys, uniforms
 from worldmodels.types import ActionSpace
 
 # The picture: pixels per unit of length, and the cars' colours.
@@ -72,7 +72,7 @@ class CrossTraffic(World):
         self.deterministic = deterministic
 
     def reset(self, rng: np.random.Generator, num: int) -> CrossTrafficState:
-        """Starts anywhere in the cycle, with the drone anywhere."""
+        """StartStates anywhere in the cycle, with the drone anywhere."""
         first = rng.integers(self.cycle, size=num)
         clock = np.stack([first, first + self.cycle // 2], axis=1) % self.cycle
         colour = rng.integers(2, size=(num, 2))

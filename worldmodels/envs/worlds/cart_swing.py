@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
-from worldmodels.envs.drawing import SIDE, draw_box, draw_capsule, fill, gradient
 from worldmodels.envs.world import World, WorldStep
+from worldmodels.envs.worlds.drawing import SIDE, draw_box, draw_capsule, fill, gradient
 from worldmodels.types import ActionSpace
 
 # The picture: pixels per metre, the rail's row, the pole's half width in pixels.

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
-from worldmodels.envs.drawing import SIDE, Colour
+from worldmodels.envs.worlds.drawing import SIDE, Colour
 
 
 def draw_discs(

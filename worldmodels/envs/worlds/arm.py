@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8
 
-from worldmodels.envs.discs import draw_discs
-from worldmodels.envs.drawing import SIDE, fill, gradient
 from worldmodels.envs.world import World, WorldStep
+from worldmodels.envs.worlds.discs import draw_discs
+from worldmodels.envs.worlds.drawing import SIDE, fill, gradient
 from worldmodels.types import ActionSpace
 
 # The picture, in pixels: the arm's length, its half width, how many discs draw it.

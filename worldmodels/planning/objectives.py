@@ -202,7 +202,7 @@ class Minimum(Aggregation):
         return returns.amin(-1)
 
 
-class MeanAndSpread(Aggregation):
+class MeanAndStd(Aggregation):
     """The mean plus ``weight`` times the particles' standard deviation.
 
     Args:

@@ -1,4 +1,4 @@
-"""Transitions that a learner learns from, wherever they come from: replayed or imagined."""
+"""Transitions that a algorithm learns from, wherever they come from: replayed or imagined."""
 
 from typing import NamedTuple
 
@@ -6,10 +6,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldmodels.behaviours.returns import step_weights
-from worldmodels.types import Batch, Imagination
+from worldmodels.types import Batch, Trajectory
 
 
-class Experience(NamedTuple):
+class Transitions(NamedTuple):
     """N sequences of H transitions between latent features.
 
     ``action[:, k]`` leads from ``feature[:, k]`` to ``after[:, k]``, where ``reward[:, k]`` is
@@ -26,9 +26,9 @@ class Experience(NamedTuple):
     weight: Float[Tensor, "N H"]
 
 
-def replayed_experience(
+def replayed_transitions(
     batch: Batch, feature: Float[Tensor, "B T F"], discount: float
-) -> Experience:
+) -> Transitions:
     """The T - 1 transitions of each replayed sequence, from the arrival convention to departures.
 
     Args:
@@ -36,7 +36,7 @@ def replayed_experience(
         feature: of their rows.
         discount: gamma per agent step.
     """
-    return Experience(
+    return Transitions(
         feature[:, :-1],
         batch.action[:, 1:],
         batch.reward[:, 1:],
@@ -47,9 +47,9 @@ def replayed_experience(
     )
 
 
-def imagined_experience(
-    dream: Imagination, alive: Float[Tensor, " N"], discount: float
-) -> Experience:
+def imagined_transitions(
+    dream: Trajectory, alive: Float[Tensor, " N"], discount: float
+) -> Transitions:
     """The transitions of imagined rollouts, each weighted by the chance that it comes to it.
 
     Args:
@@ -59,7 +59,7 @@ def imagined_experience(
     """
     weight = step_weights(dream.discount / discount, alive)
     before, after = dream.feature[:, :-1], dream.feature[:, 1:]
-    return Experience(before, dream.action, dream.reward, dream.discount, after, weight)
+    return Transitions(before, dream.action, dream.reward, dream.discount, after, weight)
 
 
 def weighted_mean(values: Float[Tensor, "N H"], weight: Float[Tensor, "N H"]) -> Float[Tensor, ""]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from worldmodels.behaviours.base import frozen
 from worldmodels.training.fit import fit
-from worldmodels.training.together import Together
+from worldmodels.training.overlap import Together
 
 TINY = [
     "--env.id=worldmodels/CliffHill-v0", "--env.num_envs=2", "--env.size=[16,16]",

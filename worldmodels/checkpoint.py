@@ -18,8 +18,8 @@ from torch import Tensor
 from worldmodels.agent import Acting, Agent
 from worldmodels.behaviours.base import Behaviour
 from worldmodels.behaviours.critic import Critic
+from worldmodels.config import OptionParser, explain, load_plugins
 from worldmodels.nn.backbones import weights_follow
-from worldmodels.options import OptionParser, explain, load_plugins
 from worldmodels.planning.base import Planner
 from worldmodels.planning.cem import CEM
 from worldmodels.planning.mpc import MPC
@@ -153,7 +153,7 @@ def load(run: Path | str, device: torch.device | str = "cpu", **overrides: Any) 
     return agent.to(device).eval()
 
 
-def adopt_world_model(run: Path | str, world_model: WorldModel) -> None:
+def load_pretrained_world_model(run: Path | str, world_model: WorldModel) -> None:
     """Gives a model that is built alike the weights of a run's, and fixes them for good.
 
     Raises:
@@ -175,7 +175,7 @@ def adopt_world_model(run: Path | str, world_model: WorldModel) -> None:
     world_model.requires_grad_(False)
 
 
-def adopt_critic(run: Path | str, behaviour: Behaviour | None) -> None:
+def load_pretrained_critic(run: Path | str, behaviour: Behaviour | None) -> None:
     """Gives a behaviour the critic of a run's behaviour, and fixes it for good.
 
     Raises:
@@ -185,17 +185,17 @@ def adopt_critic(run: Path | str, behaviour: Behaviour | None) -> None:
     critic = getattr(behaviour, "critic", None)
     if not isinstance(critic, Critic):
         kind = "no behaviour" if behaviour is None else type(behaviour).__name__
-        raise ValueError(f"keep_value: {kind} has no critic: choose ActorCritic or Distillation")
+        raise ValueError(f"freeze_critic: {kind} has no critic: choose ActorCritic or Distillation")
     prefix = BEHAVIOUR + "critic."
     weights = _read_weights(_model_folder(run) / "weights.safetensors")
     found = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     if not found:
-        raise ValueError(f"keep_value: {run} has no critic: give a run of ActorCritic")
+        raise ValueError(f"freeze_critic: {run} has no critic: give a run of ActorCritic")
     try:
         critic.load_state_dict(found)
     except RuntimeError as error:
         raise ValueError(
-            f"keep_value: the critic of {run} is built differently: give this behaviour the same "
+            f"freeze_critic: the critic of {run} is built differently: give this behaviour the same "
             "hidden and layers"
         ) from error
     critic.requires_grad_(False)

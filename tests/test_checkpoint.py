@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from worldmodels.model_folder import FORMAT, agent_parser, build_agent, load, read_about, save_agent
+from worldmodels.checkpoint import FORMAT, agent_parser, build_agent, load, read_about, save_agent
 from worldmodels.planning import CEM, RandomShooting
 from worldmodels.planning.mpc import MPC
 from worldmodels.types import ActionSpace

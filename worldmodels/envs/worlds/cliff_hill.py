@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8
 
-from worldmodels.envs.drawing import draw_capsule, fill, gradient
 from worldmodels.envs.world import World, WorldStep
+from worldmodels.envs.worlds.drawing import draw_capsule, fill, gradient
 from worldmodels.types import ActionSpace
 
 # The picture, in pixels: where x = 0 stands, the extent of x = 1, the ground at the cliffs' foot.

@@ -8,13 +8,13 @@ from typing import Any
 import yaml
 
 from worldmodels.agent import Acting, Agent, ByGuidedPlanner, ByPlanner
+from worldmodels.checkpoint import load, read_about
 from worldmodels.evaluation.compare import (
-    Contender,
+    Entrant,
     guided_promise,
     plan_promise,
     policy_promise,
 )
-from worldmodels.model_folder import load, read_about
 from worldmodels.planning import (
     CEM,
     ICEM,
@@ -60,7 +60,7 @@ def load_planning(run: Path | str, planner: str) -> Agent:
     return load(run, planner=_chosen(run, planner), acting=_judging_alike(run, ByPlanner))
 
 
-def contenders(run: Path | str, planners: Sequence[str]) -> list[Contender]:
+def agents(run: Path | str, planners: Sequence[str]) -> list[Entrant]:
     """The named planners (all when none is named); where the run has a behaviour, two more.
 
     These are its policy, and the run's own planner guided by it: student and teacher of a
@@ -75,13 +75,13 @@ def contenders(run: Path | str, planners: Sequence[str]) -> list[Contender]:
         names = [planner.__name__ for planner in PLANNERS]
     classes = [find_planner(name) for name in names]
     found = [
-        Contender(cls.__name__, load_planning(run, cls.__name__), plan_promise) for cls in classes
+        Entrant(cls.__name__, load_planning(run, cls.__name__), plan_promise) for cls in classes
     ]
     if read_about(run)["agent"].get("behaviour"):
         policy = load(run, acting="worldmodels.agent.ByPolicy")
         guided = load(run, acting=_judging_alike(run, ByGuidedPlanner))
-        found.append(Contender(POLICY, policy, policy_promise))
-        found.append(Contender(guided.acting.name, guided, guided_promise))
+        found.append(Entrant(POLICY, policy, policy_promise))
+        found.append(Entrant(guided.acting.name, guided, guided_promise))
     if not found:
         raise ValueError(f"{run} learned no policy: choose planners")
     return found

@@ -1,0 +1,1 @@
+"""Built-in pixel worlds, one file each."""
