@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from worldmodels import precision
+from worldmodels.nn import precision
 from worldmodels.agent import Agent, ByGuidedPlanner, ByPlanner, explored, rounded_score
 from worldmodels.behaviours import ActorCritic
 from worldmodels.dynamics import Dynamics, EnsembleRSSM, GaussianRSSM

@@ -1,232 +1,81 @@
-"""From a frame to an action: filter the latent, then plan in it or ask the policy."""
+"""From a frame to an action: filter the latent state, then let an actor decide in it."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from worldmodels.behaviours.base import Behaviour
-from worldmodels.behaviours.guidance import guided_score, proposals
-from worldmodels.nn.precision import planning_precision
-from worldmodels.planning.mpc import MPC, PlanState
-from worldmodels.planning.objectives import Aggregation, Objective
-from worldmodels.rollout import PlanScore
+from worldmodels.checks import check_at_least
+from worldmodels.planning.actor import Actor
+from worldmodels.planning.mpc import MPC
 from worldmodels.types import ActionSpace, State
-from worldmodels.world_model import WorldModel
+from worldmodels.world_model import LatentModel, WorldModel
 
 
 class AgentState(NamedTuple):
     """All that an agent remembers between two frames.
 
-    ``latent`` and ``action`` (B A) are the filtered state and the action taken in it; ``seed`` and
-    ``step`` determine the noise of the next decision.
+    ``latent`` and ``action`` (B A) are the filtered state and the action taken in it; ``actor`` is
+    what the actor remembers (a planner's plans; nothing for a policy); ``seed`` and ``step``
+    determine the noise of the next decision.
     """
 
     latent: State
     action: Float[Tensor, "B A"]
-    plan: PlanState
+    actor: Any
     seed: int
     step: int
 
 
-class Parts(NamedTuple):
-    """What an agent decides with; there may be no ``behaviour``."""
-
-    world_model: WorldModel
-    controller: MPC
-    behaviour: Behaviour | None
-
-    def learned(self) -> Behaviour:
-        """The behaviour.
-
-        Raises:
-            ValueError: when there is none.
-        """
-        if self.behaviour is None:
-            raise ValueError("this way of acting needs a behaviour: give --behaviour ActorCritic")
-        return self.behaviour
-
-
-class Acting(ABC):
-    """How a latent state becomes an action.
-
-    Attributes:
-        name: recorded with the episodes.
-    """
-
-    name: str
-
-    def check(self, parts: Parts) -> None:
-        """Refuses parts that this way of acting cannot use; all are fine here."""
-        return
-
-    @abstractmethod
-    def step(
-        self,
-        parts: Parts,
-        latent: State,
-        plan: PlanState,
-        is_first: Bool[Tensor, " B"],
-        explore: bool,
-    ) -> tuple[Float[Tensor, "B A"], PlanState]:
-        """The next action of every environment, and the plans in force."""
-
-
-class ByPlanner(Acting):
-    """Executes plans; a learned behaviour is not asked.
-
-    Args:
-        objective: what plans are scored by; the learned reward when None.
-        aggregation: how the returns of a plan's particles are joined; the mean when None.
-    """
-
-    name = "planner"
-
-    def __init__(self, objective: Objective | None = None, aggregation: Aggregation | None = None):
-        self.objective, self.aggregation = objective, aggregation
-
-    def step(
-        self,
-        parts: Parts,
-        latent: State,
-        plan: PlanState,
-        is_first: Bool[Tensor, " B"],
-        explore: bool,
-    ) -> tuple[Float[Tensor, "B A"], PlanState]:
-        """A step of model predictive control."""
-        model, judge = parts.world_model, (None, self.objective, self.aggregation)
-        score = PlanScore(
-            lambda plans: model.score(latent, plans, *judge), model.dynamics.particles
-        )
-        return parts.controller.step(rounded_score(model, score), plan, is_first)
-
-
-def rounded_score(world_model: WorldModel, score: PlanScore) -> PlanScore:
-    """``score`` in the number format that is fastest for as many rollouts as it is asked for."""
-
-    def rounded(plans: Float[Tensor, "B N H A"]) -> Float[Tensor, "B N"]:
-        rollouts = plans.shape[0] * plans.shape[1] * score.rollouts
-        width = world_model.dynamics.feature_dim
-        with planning_precision(plans.device, rollouts, width):
-            return score(plans)
-
-    return PlanScore(rounded, score.rollouts)
-
-
-class ByPolicy(Acting):
-    """Asks the policy: its mode, or a sample while exploring."""
-
-    name = "policy"
-
-    def check(self, parts: Parts) -> None:
-        """Refuses to act without a policy."""
-        parts.learned()
-
-    def step(
-        self,
-        parts: Parts,
-        latent: State,
-        plan: PlanState,
-        is_first: Bool[Tensor, " B"],
-        explore: bool,
-    ) -> tuple[Float[Tensor, "B A"], PlanState]:
-        """One evaluation of the policy; the plan stays as it is."""
-        policy = parts.learned().policy(parts.world_model.feature(latent))
-        return policy.sample() if explore else policy.mode(), plan
-
-
-class ByGuidedPlanner(Acting):
-    """Plans with the behaviour's value at the horizon and its policy among the candidates.
-
-    Args:
-        proposals: imagined rollouts of the policy that join the candidates of a decision.
-        objective: what plans are scored by; the learned reward when None.
-        aggregation: how the returns of a plan's particles are joined; the mean when None.
-
-    Raises:
-        ValueError: when ``proposals`` is negative.
-
-    Reference: Lowrey et al., 2019 (POLO), for the value; Hansen et al., 2022 (TD-MPC), for both.
-    """
-
-    name = "guided planner"
-
-    def __init__(
-        self,
-        proposals: int = 16,
-        objective: Objective | None = None,
-        aggregation: Aggregation | None = None,
-    ):
-        if proposals < 0:
-            raise ValueError(f"proposals={proposals}: choose 0 or more")
-        self.proposals, self.objective, self.aggregation = proposals, objective, aggregation
-
-    def check(self, parts: Parts) -> None:
-        """Refuses to act without a value."""
-        parts.learned()
-
-    def step(
-        self,
-        parts: Parts,
-        latent: State,
-        plan: PlanState,
-        is_first: Bool[Tensor, " B"],
-        explore: bool,
-    ) -> tuple[Float[Tensor, "B A"], PlanState]:
-        """A step of model predictive control with help."""
-        model, behaviour = parts.world_model, parts.learned()
-        guided = guided_score(model, behaviour, latent, self.objective, self.aggregation)
-        score = rounded_score(model, guided)
-        if not self.proposals:
-            return parts.controller.step(score, plan, is_first)
-        horizon = parts.controller.planner.horizon
-        extra = proposals(model, behaviour, latent, horizon, self.proposals)
-        return parts.controller.step(score, plan, is_first, proposals=extra)
-
-
 class Agent(nn.Module):
-    """Acts on frames inside a world model: by planning, by a learned policy, or by both.
+    """Acts on frames inside a world model: by a learned policy, by planning, or by both.
 
     Args:
-        world_model: the latent simulator.
-        controller: plans and replans over ``world_model.score``.
+        world_model: the latent model.
+        actor: a ``Behaviour`` (its policy acts), or ``MPC`` with a planner, and with a behaviour
+            as its guide where both are wanted.
         noise: exploration: standard deviation added to continuous actions, or the probability of
             a random choice for discrete ones.
-        behaviour: a policy and a value over the model's features.
-        acting: who decides; when None, the behaviour's policy where there is one, else the planner.
+
+    Attributes:
+        behaviour: the behaviour that acts or guides; None where there is none.
 
     Raises:
-        ValueError: when ``noise`` is negative, or ``acting`` needs a behaviour and there is none.
+        ValueError: when ``noise`` is negative, or a planner is to plan without a world model.
+
+    Example::
+
+        agent = wm.Agent(model, wm.ActorCritic(model.feature_dim, env.action_space))
+        agent = wm.Agent(model, wm.MPC(wm.CEM(env.action_space)))
     """
 
-    def __init__(
-        self,
-        world_model: WorldModel,
-        controller: MPC,
-        noise: float = 0.3,
-        behaviour: Behaviour | None = None,
-        acting: Acting | None = None,
-    ):
+    behaviour: Behaviour | None
+
+    def __init__(self, world_model: LatentModel, actor: Actor, noise: float = 0.3):
         super().__init__()
-        if noise < 0:
-            raise ValueError(f"noise={noise}: exploration noise is 0 or more")
-        self.world_model, self.behaviour = world_model, behaviour
-        self.controller = controller
-        self.noise = noise
-        default = ByPlanner() if behaviour is None else ByPolicy()
-        self.acting = default if acting is None else acting
-        self.acting.check(self._parts)
+        check_at_least("Agent", 0, noise=noise)
+        if isinstance(actor, MPC) and not isinstance(world_model, WorldModel):
+            raise ValueError(
+                f"{type(world_model).__name__} predicts nothing, so nothing can plan in it: give a "
+                "WorldModel, or a behaviour whose policy acts"
+            )
+        guide = actor.guide if isinstance(actor, MPC) else actor
+        self.world_model, self.noise = world_model, noise
+        self.behaviour = guide if isinstance(guide, Behaviour) else None
+        # Not registered twice: a behaviour's weights belong to `behaviour`.
+        self.__dict__["actor"] = actor
 
     def initial(self, batch: int, seed: int) -> AgentState:
         """The state before the first frame, for ``batch`` environments."""
         action = torch.zeros(batch, self.world_model.action_space.dim, device=self._device)
-        plan = self.controller.initial(batch)
-        plan = type(plan)(*(field.to(self._device) for field in plan))
-        return AgentState(self.world_model.dynamics.initial(batch), action, plan, seed, 0)
+        state = self.actor.initial(batch)
+        if state:
+            state = type(state)(*(field.to(self._device) for field in state))
+        return AgentState(self.world_model.dynamics.initial(batch), action, state, seed, 0)
 
     @torch.no_grad()
     def act(
@@ -244,14 +93,10 @@ class Agent(nn.Module):
         obs, is_first = obs.to(self._device), is_first.to(self._device)
         with _noise_of(state, self._device):
             latent = self.world_model.filter(obs, state.action, is_first, state.latent)
-            action, plan = self.acting.step(self._parts, latent, state.plan, is_first, explore)
+            action, after = self.actor.act(self.world_model, latent, state.actor, is_first, explore)
             if explore:
                 action = explored(action, self.world_model.action_space, self.noise)
-        return action, AgentState(latent, action, plan, state.seed, state.step + 1)
-
-    @property
-    def _parts(self) -> Parts:
-        return Parts(self.world_model, self.controller, self.behaviour)
+        return action, AgentState(latent, action, after, state.seed, state.step + 1)
 
     @property
     def _device(self) -> torch.device:

@@ -12,86 +12,103 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-from worldmodels.agent import Acting, Agent
+from worldmodels.agent import Agent
 from worldmodels.behaviours.base import Behaviour
 from worldmodels.behaviours.critic import Critic
 from worldmodels.config import OptionParser, explain, load_plugins
 from worldmodels.nn.backbones import weights_follow
 from worldmodels.planning.base import Planner
 from worldmodels.planning.cem import CEM
-from worldmodels.planning.mpc import MPC
-from worldmodels.types import ActionSpace, ObsShape
-from worldmodels.world_model import WorldModel
+from worldmodels.planning.mpc import MPC, Guide
+from worldmodels.replay.files import write_bytes, write_text
+from worldmodels.types import ActionSpace, ObsShape, describe
+from worldmodels.world_model import LatentModel, WorldModel
 
-FORMAT = 1
+FORMAT = 2
 BEHAVIOUR = "behaviour."
+SPACES = ("obs_shape", "action_space")
 
 
 def build_agent(
     obs_shape: ObsShape,
     action_space: ActionSpace,
-    model: Callable[[ObsShape, ActionSpace], WorldModel] = WorldModel,
-    planner: Callable[[ActionSpace], Planner] = CEM,
-    controller: Callable[[Planner], MPC] = MPC,
-    noise: float = 0.3,
+    model: Callable[[ObsShape, ActionSpace], LatentModel] = WorldModel,
     behaviour: Callable[[int, ActionSpace], Behaviour] | None = None,
-    acting: Callable[[], Acting] | None = None,
+    planner: Callable[[ActionSpace], Planner] | None = None,
+    mpc: Callable[[Planner, Guide | None], MPC] = MPC,
+    noise: float = 0.3,
 ) -> Agent:
     """An untrained agent from its parts.
+
+    A behaviour alone acts by its policy, a planner alone plans; a planner beside a behaviour plans
+    with the behaviour's value at its horizon and its policy among the candidates. With neither,
+    CEM plans.
 
     Args:
         obs_shape: ``(C, h, w)`` of the frames.
         action_space: what an action is.
         model: the world model.
-        planner: the optimiser over action sequences.
-        controller: when to replan.
-        noise: exploration noise while collecting.
         behaviour: what learns inside the model, called with its feature size.
-        acting: who decides; when None, the behaviour where there is one, else the planner.
+        planner: the optimiser over action sequences.
+        mpc: when to replan, and by what plans are scored.
+        noise: exploration noise while collecting.
     """
     world_model = model(obs_shape, action_space)
-    learned = behaviour and behaviour(world_model.dynamics.feature_dim, action_space)
-    decides = acting and acting()
-    return Agent(world_model, controller(planner(action_space)), noise, learned, decides)
+    learned = None if behaviour is None else behaviour(world_model.feature_dim, action_space)
+    if learned is not None and planner is None:
+        return Agent(world_model, learned, noise)
+    search = (CEM if planner is None else planner)(action_space)
+    return Agent(world_model, mpc(search, learned), noise)
 
 
 def agent_parser() -> OptionParser:
     """The parser of an agent's own options (all of ``build_agent`` but the two spaces)."""
     load_plugins()
     parser = OptionParser()
-    parser.add_function_arguments(
-        build_agent, skip={"obs_shape", "action_space"}, fail_untyped=False
-    )
+    parser.add_function_arguments(build_agent, skip=set(SPACES), fail_untyped=False)
     return parser
 
 
-def save_agent(
-    folder: Path | str, agent: Agent, options: dict[str, Any], env: dict[str, Any]
-) -> None:
+def describe_agent(agent: Agent) -> dict[str, Any]:
+    """The options of ``build_agent`` that make an agent like this one, as plain data.
+
+    Raises:
+        ValueError: when a part cannot be named in a configuration, such as a lambda.
+    """
+    options: dict[str, Any] = {"model": describe(agent.world_model, SPACES), "noise": agent.noise}
+    if agent.behaviour is not None:
+        options["behaviour"] = describe(agent.behaviour, ("feature_dim", "action_space"))
+    if isinstance(agent.actor, MPC):
+        options["planner"] = describe(agent.actor.planner, ("action_space",))
+        options["mpc"] = describe(agent.actor, ("planner", "guide"))
+    return options
+
+
+def save_agent(folder: Path | str, agent: Agent, env: dict[str, Any]) -> None:
     """Writes the weights, then the JSON, each whole or not at all.
 
     Args:
         folder: the ``model/`` folder.
         agent: the trained agent.
-        options: what ``agent_parser`` parsed, as plain data.
         env: the arguments of ``make_env`` that show this agent its world.
+
+    Raises:
+        ValueError: when a part cannot be named in a configuration, such as a lambda.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(_weights(agent), folder / "weights.tmp")
-    (folder / "weights.tmp").replace(folder / "weights.safetensors")
     about = {
         "format": FORMAT,
         "obs_shape": list(agent.world_model.obs_shape),
         "action_space": agent.world_model.action_space._asdict(),
-        "agent": options,
+        "agent": describe_agent(agent),
         "env": env,
     }
-    (folder / "model.tmp").write_text(json.dumps(about, indent=1))
-    (folder / "model.tmp").replace(folder / "model.json")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_bytes(folder / "weights.safetensors", save(_weights(agent)))
+    write_text(folder / "model.json", json.dumps(about, indent=1))
 
 
 def read_about(run: Path | str) -> dict[str, Any]:
@@ -99,17 +116,22 @@ def read_about(run: Path | str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: when there is no model.
-        ValueError: when it is none of ours, or was written by a newer version.
+        ValueError: when it is none of ours, or another version's.
     """
     file = _model_folder(run) / "model.json"
     try:
         about = json.loads(file.read_text())
-        newer = about["format"] > FORMAT
+        found = int(about["format"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} is not a model of worldmodels ({error!r})") from error
-    if newer:
+    if found > FORMAT:
         raise ValueError(
-            f"{file} has format {about['format']}, this version reads {FORMAT}: update worldmodels"
+            f"{file} has format {found}, this version reads {FORMAT}: update worldmodels"
+        )
+    if found < FORMAT:
+        raise ValueError(
+            f"{file} has format {found}, this version reads {FORMAT}: load it with the commit "
+            "that wrote it (`git` in run.json; format 1 ends at 7e4570b), or train it again"
         )
     about["env"]["size"] = tuple(about["env"].get("size", (64, 64)))
     return about
@@ -142,7 +164,7 @@ def load(run: Path | str, device: torch.device | str = "cpu", **overrides: Any) 
     space = ActionSpace(**about["action_space"])
     with weights_follow():
         agent = build_agent(tuple(about["obs_shape"]), space, **parts)
-    weights = _read_weights(_model_folder(run) / "weights.safetensors")
+    weights = _read_weights(run)
     try:
         _load_weights(agent, weights)
     except RuntimeError as error:
@@ -153,30 +175,34 @@ def load(run: Path | str, device: torch.device | str = "cpu", **overrides: Any) 
     return agent.to(device).eval()
 
 
-def load_pretrained_world_model(run: Path | str, world_model: WorldModel) -> None:
-    """Gives a model that is built alike the weights of a run's, and fixes them for good.
+def load_pretrained_world_model(run: Path | str, model: LatentModel) -> None:
+    """Gives a model that is built alike the weights of a run's, and freezes them.
+
+    A part that the run's model lacks, such as the decoder that is to be trained on it, keeps its
+    own weights and learns.
 
     Raises:
         FileNotFoundError: when there is no model.
         ValueError: when the run's model sees other frames or other actions.
     """
     about = read_about(run)
-    own = world_model.obs_shape, world_model.action_space
+    own = model.obs_shape, model.action_space
     of_run = tuple(about["obs_shape"]), ActionSpace(**about["action_space"])
     if own != of_run:
         raise ValueError(
             f"world_model={run} sees {of_run[0]} and acts by {of_run[1]}, this job has "
             f"{own[0]} and {own[1]}: give the environment or data that it was trained on"
         )
-    weights = _read_weights(_model_folder(run) / "weights.safetensors")
-    world_model.load_state_dict(
-        {name: tensor for name, tensor in weights.items() if not name.startswith(BEHAVIOUR)}
-    )
-    world_model.requires_grad_(False)
+    weights = _read_weights(run)
+    known = model.state_dict()
+    model.load_state_dict({name: weights.get(name, own) for name, own in known.items()})
+    for name, parameter in model.named_parameters():
+        if name in weights:
+            parameter.requires_grad_(False)
 
 
 def load_pretrained_critic(run: Path | str, behaviour: Behaviour | None) -> None:
-    """Gives a behaviour the critic of a run's behaviour, and fixes it for good.
+    """Gives a behaviour the critic of a run's behaviour, and freezes it.
 
     Raises:
         FileNotFoundError: when there is no model.
@@ -187,7 +213,7 @@ def load_pretrained_critic(run: Path | str, behaviour: Behaviour | None) -> None
         kind = "no behaviour" if behaviour is None else type(behaviour).__name__
         raise ValueError(f"freeze_critic: {kind} has no critic: choose ActorCritic or Distillation")
     prefix = BEHAVIOUR + "critic."
-    weights = _read_weights(_model_folder(run) / "weights.safetensors")
+    weights = _read_weights(run)
     found = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     if not found:
         raise ValueError(f"freeze_critic: {run} has no critic: give a run of ActorCritic")
@@ -195,8 +221,8 @@ def load_pretrained_critic(run: Path | str, behaviour: Behaviour | None) -> None
         critic.load_state_dict(found)
     except RuntimeError as error:
         raise ValueError(
-            f"freeze_critic: the critic of {run} is built differently: give this behaviour the same "
-            "hidden and layers"
+            f"freeze_critic: the critic of {run} is built differently: give this behaviour the "
+            "same hidden and layers"
         ) from error
     critic.requires_grad_(False)
 
@@ -209,7 +235,8 @@ def _weights(agent: Agent) -> dict[str, Tensor]:
     return {name: tensor.contiguous() for name, tensor in weights.items()}
 
 
-def _read_weights(file: Path) -> dict[str, Tensor]:
+def _read_weights(run: Path | str) -> dict[str, Tensor]:
+    file = _model_folder(run) / "weights.safetensors"
     try:
         return load_file(file)
     except SafetensorError as error:

@@ -1,17 +1,29 @@
-"""jsonargparse as this project uses it: a changed class starts afresh, a mistake is one line."""
+"""Configuration: recipes by name, and jsonargparse with one-line errors.
+
+Naming another class starts afresh: the options of the class before do not carry over.
+"""
 
 import inspect
 import pkgutil
 import re
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from importlib.metadata import entry_points
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, _typehints
+
+from worldmodels.checks import did_you_mean
+
+CONFIGS = next(
+    folder
+    # In an installed package the recipes lie inside it, in a checkout beside it.
+    for folder in (Path(__file__).parent / "configs", Path(__file__).parent.parent / "configs")
+    if folder.is_dir() or folder.parent != Path(__file__).parent
+)
+KINDS = ("model", "recipe", "size", "env")
+"""Folders of ``CONFIGS``, in the order in which their files are merged."""
 
 PLUGINS = ("worldmodels.encoders", "worldmodels.decoders", "worldmodels.dynamics")
 
@@ -48,17 +60,22 @@ class OptionParser(ArgumentParser):
         super().__init__(*args, allow_abbrev=allow_abbrev, exit_on_error=exit_on_error, **kwargs)
 
     def read(self, arguments: Sequence[str]) -> Namespace:
-        """Parses a command line.
+        """Parses a command line; ``--config`` takes files and the names of shipped recipes.
+
+        Files merge by kind (model, recipe, size, environment, then the user's own), whatever
+        their order; the other options win over all of them.
 
         Raises:
             ValueError: in one line that names the option, its value and what it takes.
+            FileNotFoundError: when there is no such recipe.
         """
+        files, rest = split_configs(arguments)
+        configs = [argument for file in files for argument in ("--config", _content(file))]
         try:
-            return self.parse_args(list(arguments))
+            return self.parse_args([*configs, *rest])
         except ArgumentError as error:
             known = [name.removeprefix("--") for name in self._option_string_actions]
-            told = explain(error, known)
-            raise ValueError(_broken_config(arguments) or told) from error
+            raise ValueError(explain(error, known)) from error
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
         """See ``ArgumentParser.parse_args``."""
@@ -101,18 +118,63 @@ def explain(error: ArgumentError, known: Iterable[str] = ()) -> str:
     return f"--{key}{given}: {reason}"
 
 
-def _broken_config(arguments: Sequence[str]) -> str | None:
-    """Which of the configuration files is no YAML, and where: jsonargparse names no file."""
-    for name, value in pairwise([*arguments, ""]):
-        given = value if name == "--config" else name.partition("--config=")[2]
-        if not Path(given).is_file():
+def split_configs(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The files that ``--config`` names, in the order of merging, and the other arguments."""
+    files, rest = [], []
+    left = iter(arguments)
+    for argument in left:
+        name, _, value = argument.partition("=")
+        if name != "--config":
+            rest.append(argument)
             continue
-        try:
-            yaml.safe_load(Path(given).read_text())
-        except yaml.YAMLError as error:
-            where = " ".join(str(error).replace('in "<unicode string>", ', "").split())
-            return f"{given} is no YAML: {where}"
-    return None
+        files.append(find_config(value or next(left, "")))
+    files.sort(key=_rank)
+    bases = [find_config(name) for file in files for name in _bases(file)]
+    return [*dict.fromkeys(bases), *files], rest
+
+
+def find_config(name: str) -> Path:
+    """A configuration file by its path, or a shipped one by its name (``dreamer``, ``cartswing``).
+
+    Raises:
+        FileNotFoundError: when there is none.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    shipped = {file.stem: file for file in sorted(CONFIGS.rglob("*.yaml"))}
+    if name not in shipped:
+        raise FileNotFoundError(
+            f"--config {name}: no such file or recipe: {did_you_mean(name, shipped)}"
+        )
+    return shipped[name]
+
+
+def _rank(file: Path) -> int:
+    kind = file.parent.name
+    return KINDS.index(kind) if kind in KINDS else len(KINDS)
+
+
+def _bases(file: Path) -> list[str]:
+    base = _loaded(file).get("base", [])
+    return [base] if isinstance(base, str) else list(base)
+
+
+def _content(file: Path) -> str:
+    """The file's options as YAML text, without the names of what it builds on."""
+    return yaml.safe_dump({k: v for k, v in _loaded(file).items() if k != "base"})
+
+
+def _loaded(file: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        where = " ".join(str(error).replace('in "<unicode string>", ', "").split())
+        raise ValueError(f"{file} is no YAML: {where}") from error
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise ValueError(f"{file}: expected options as `name: value`, found {found!r}")
+    return found
 
 
 def _plain(types: str) -> str:
@@ -122,9 +184,7 @@ def _plain(types: str) -> str:
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, list(known), 1)
-    hint = f"did you mean --{close[0]}?" if close else "see --help"
-    return f"unknown option --{name}: {hint}"
+    return f"unknown option --{name}: {did_you_mean(name, known, 'see --help', prefix='--')}"
 
 
 def _options_of(value: str) -> list[str]:

@@ -20,11 +20,13 @@ the reward received *on arrival* at frame t::
                                                            (a time limit is not terminal)
 
 An episode of T actions therefore has T + 1 rows. Nothing shifts by one outside ``replay/`` and
-``behaviours/experience.py``.
+``behaviours/transitions.py``.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -70,21 +72,25 @@ class Losses(NamedTuple):
 
 
 class Trajectory(NamedTuple):
-    """A rollout in latent space under a policy or fixed actions.
+    """An imagined sequence of N rollouts over H steps, under a policy or under given actions.
 
-    ``feature[:, 0]`` belongs to the start state; ``action[:, k]`` leads from ``feature[:, k]`` to
-    ``feature[:, k + 1]``, where ``reward[:, k]`` and ``discount[:, k]`` (the model's discount times
-    its probability to continue) are predicted.
+    ``feature[:, 0]`` belongs to the start state. ``action[:, k]`` leads from ``feature[:, k]`` to
+    ``feature[:, k + 1]``, where ``reward[:, k]`` and ``discount[:, k]`` (gamma times the predicted
+    probability of continuing) are predicted. ``start`` has rows N; ``states`` are the latent states
+    after each action, with leading axes N H.
     """
 
     feature: Float[Tensor, "N H+1 F"]
     action: Float[Tensor, "N H A"]
     reward: Float[Tensor, "N H"]
     discount: Float[Tensor, "N H"]
+    start: State
+    states: State
 
 
-ScoreFn = Callable[[Tensor], Tensor]
-"""Predicted return of candidate plans: ``[B, N, H, A] -> [B, N]``, higher is better."""
+ScoreFn = Callable[[State, Tensor], Tensor]
+"""Predicted return of candidate plans from latent states with rows B:
+``(state, [B, N, H, A]) -> [B, N]``, higher is better."""
 
 Policy = Callable[[Tensor], Tensor]
 """Latent features to actions: ``[*batch, F] -> [*batch, A]``."""
@@ -112,3 +118,59 @@ class Distribution(Protocol):
     def entropy(self) -> Tensor:
         """Entropy, event axes summed."""
         ...
+
+
+class Configurable:
+    """Remembers the arguments of its constructor, so that an object can be saved and rebuilt.
+
+    ``describe`` turns an object, a class or a ``functools.partial`` of one into plain data:
+    ``{"class_path": ..., "init_args": {...}}``, the form that configuration files have.
+    """
+
+    init_args: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Makes the object and notes what its constructor is called with."""
+        self = super().__new__(cls)
+        # The instance stands for `self`; copies are made without arguments.
+        bound = inspect.signature(cls.__init__).bind_partial(self, *args, **kwargs)
+        given = dict(list(bound.arguments.items())[1:])
+        self.__dict__["init_args"] = given
+        return self
+
+
+def describe(thing: Any, skip: Collection[str] = ()) -> Any:
+    """Plain data (for JSON or YAML) from which a configured object can be rebuilt.
+
+    Args:
+        thing: a ``Configurable`` object, a class, a function of a module, a partial of these, or
+            plain data; sequences and mappings of these.
+        skip: constructor arguments that whoever rebuilds the object supplies.
+
+    Raises:
+        ValueError: for something that no configuration can name, such as a lambda.
+    """
+    if thing is None or isinstance(thing, bool | int | float | str):
+        return thing
+    if isinstance(thing, Configurable):
+        return _described(type(thing), thing.init_args, skip)
+    if isinstance(thing, partial):
+        # A partial that jsonargparse made holds the class as its last positional argument.
+        return _described(thing.args[-1] if thing.args else thing.func, thing.keywords, skip)
+    if isinstance(thing, type) or callable(thing):
+        return _described(thing, {}, skip)
+    if isinstance(thing, Mapping):
+        return {str(name): describe(value) for name, value in thing.items()}
+    if isinstance(thing, Sequence):
+        return [describe(value) for value in thing]
+    raise ValueError(f"{thing!r} cannot be saved in a configuration: give a class, or plain data")
+
+
+def _described(thing: Any, arguments: Mapping[str, Any], skip: Collection[str]) -> dict[str, Any]:
+    name = getattr(thing, "__qualname__", "<")
+    if "<" in name:
+        raise ValueError(
+            f"{thing!r} cannot be saved: give an importable class, or functools.partial of one"
+        )
+    given = {k: describe(v) for k, v in arguments.items() if k not in skip}
+    return {"class_path": f"{thing.__module__}.{name}"} | ({"init_args": given} if given else {})

@@ -1,32 +1,36 @@
-"""The hub: one latent simulator that observes, imagines, scores plans and decodes its dreams."""
+"""The hub: one latent simulator that observes, predicts, imagines, scores plans and decodes."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from typing import NamedTuple
 
 import torch
 from einops import rearrange, repeat
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
-from worldmodels.dynamics.base import (
-    Dynamics,
-    Observed,
-    detach_state,
-    flatten_state,
-    map_state,
-    select_state,
-    stack_states,
-)
+from worldmodels.checks import check_at_least
+from worldmodels.dynamics.base import Dynamics, select_state, stack_states
+from worldmodels.dynamics.frame_stack import FrameStack
 from worldmodels.dynamics.rssm import GaussianRSSM
+from worldmodels.losses import (
+    BalancedKL,
+    Continues,
+    LossTerm,
+    Reconstruction,
+    RedundancyReduction,
+    Reward,
+)
 from worldmodels.nn.augment import randomly_shifted
 from worldmodels.nn.decoders import ConvDecoder, Decoder
 from worldmodels.nn.encoders import ConvEncoder, Encoder
 from worldmodels.nn.heads import ContinueHead, GaussianRewardHead, Head
 from worldmodels.nn.pixels import Centered, PixelScaling
-from worldmodels.rollout import Followed, Judge, Rollout, judged, valued
+from worldmodels.nn.precision import planning_precision
 from worldmodels.types import (
     ActionSpace,
     Batch,
+    Configurable,
     Losses,
     ObsShape,
     Policy,
@@ -35,32 +39,43 @@ from worldmodels.types import (
     Value,
 )
 
+Objective = Callable[["WorldModel", Trajectory], Tensor]
+"""Rewards ``[N, H]`` of every imagined step, which score a plan (``planning/objectives.py``)."""
 
-class WorldModel(nn.Module):
-    """Encoder, dynamics, decoder, reward and continue heads behind one latent interface.
 
-    Parts come as factories, so that no size is ever written twice.
+class Observed(NamedTuple):
+    """What a model makes of sequences of frames; every state has the leading axes B T.
+
+    ``posterior`` has seen the frame of its step, ``prior`` was predicted before it. ``feature``
+    belongs to the posterior.
+    """
+
+    embed: Float[Tensor, "B T E"]
+    posterior: State
+    prior: State
+    feature: Float[Tensor, "B T F"]
+
+
+class LatentModel(nn.Module, Configurable):
+    """Filters frames into latent states. A world model predicts them, too.
+
+    As it is, it serves model-free agents: it has no loss of its own, and its states carry the
+    gradient of the behaviour's loss to the encoder.
 
     Args:
         obs_shape: ``(C, h, w)`` of the frames.
         action_space: what an action is.
         encoder: frames to embeddings, called with ``obs_shape``.
         dynamics: called with ``(embed_dim, action_dim)``.
-        decoder: features to frames, called with ``(feature_dim, obs_shape)``.
-        reward: called with ``feature_dim``.
-        continues: probability that the episode goes on, called with ``feature_dim``.
         pixels: bytes to floats, called with ``obs_shape``.
         discount: gamma per agent step.
-        image_weight: weight of the squared error summed over a frame's pixels.
-        reward_weight: weight of the reward head's loss.
-        continue_weight: weight of the continue head's loss.
-        dynamics_weight: weight of the KL that trains the prior towards the posterior.
-        representation_weight: weight of the KL that trains the posterior towards the prior.
-        free_nats: KL below this many nats per time step is not penalised.
-        image_fraction: share of time steps that are decoded in training (an unbiased estimate).
-        shift: pixels by which training frames are shifted at most, alike within a sequence.
+        pad: training frames are shifted at random by at most this many pixels, alike within a
+            sequence.
 
-    Reference: Hafner et al., 2019 (PlaNet); 2023 (DreamerV3), equations 3 to 5.
+    Raises:
+        ValueError: when a number is out of its range.
+
+    Reference: Yarats, Kostrikov and Fergus, 2021 (DrQ), for the random shift.
     """
 
     def __init__(
@@ -68,47 +83,29 @@ class WorldModel(nn.Module):
         obs_shape: ObsShape,
         action_space: ActionSpace,
         encoder: Callable[[ObsShape], Encoder] = ConvEncoder,
-        dynamics: Callable[[int, int], Dynamics] = GaussianRSSM,
-        decoder: Callable[[int, ObsShape], Decoder] = ConvDecoder,
-        reward: Callable[[int], Head] = GaussianRewardHead,
-        continues: Callable[[int], Head] = ContinueHead,
+        dynamics: Callable[[int, int], Dynamics] = FrameStack,
         pixels: Callable[[ObsShape], PixelScaling] = Centered,
         discount: float = 0.99,
-        image_weight: float = 1.0,
-        reward_weight: float = 1.0,
-        continue_weight: float = 1.0,
-        dynamics_weight: float = 0.8,
-        representation_weight: float = 0.2,
-        free_nats: float = 1.0,
-        image_fraction: float = 1.0,
-        shift: int = 0,
+        pad: int = 0,
     ):
         super().__init__()
-        _check_options(discount, image_fraction, shift)
+        if not 0 < discount <= 1:
+            raise ValueError(f"discount={discount}: choose a number above 0 and at most 1")
+        check_at_least(type(self).__name__, 0, pad=pad)
         self.obs_shape, self.action_space = obs_shape, action_space
+        self.discount, self.pad = discount, pad
         self.pixels = pixels(obs_shape)
         self.encoder = encoder(obs_shape)
         self.dynamics = dynamics(self.encoder.embed_dim, action_space.dim)
-        self.decoder = decoder(self.dynamics.feature_dim, obs_shape)
-        self.reward = reward(self.dynamics.feature_dim)
-        self.continues = continues(self.dynamics.feature_dim)
-        self.discount, self.free_nats = discount, free_nats
-        self.image_fraction, self.shift = image_fraction, shift
-        self.weights = {
-            "image": image_weight,
-            "reward": reward_weight,
-            "continue": continue_weight,
-            "dynamics": dynamics_weight,
-            "representation": representation_weight,
-        }
+
+    @property
+    def feature_dim(self) -> int:
+        """F, the size of what heads, policies and values read."""
+        return self.dynamics.feature_dim
 
     def encode(self, obs: UInt8[Tensor, "*batch C h w"]) -> Float[Tensor, "*batch E"]:
         """Frames of bytes to embeddings."""
         return self.encoder(self.pixels(obs))
-
-    def decode(self, feature: Float[Tensor, "*batch F"]) -> UInt8[Tensor, "*batch C h w"]:
-        """Features to frames of bytes."""
-        return self.pixels.inverse(self.decoder(feature))
 
     def feature(self, state: State) -> Float[Tensor, "*batch F"]:
         """What heads, policies and values read."""
@@ -121,81 +118,147 @@ class WorldModel(nn.Module):
         is_first: Bool[Tensor, "B T"],
         state: State | None = None,
     ) -> Observed:
-        """Filters a sequence of frames; leading axes of the states are B T."""
-        return self.dynamics.observe(self.encode(obs), action, is_first, state)
+        """Filters sequences of frames; ``state`` continues earlier ones."""
+        embed = self.encode(obs)  # B T E
+        posterior, prior = self.dynamics.observe(embed, action, is_first, state)
+        return Observed(embed, posterior, prior, self.feature(posterior))
+
+    def filter(
+        self,
+        obs: UInt8[Tensor, "B C h w"],
+        action: Float[Tensor, "B A"],
+        is_first: Bool[Tensor, " B"],
+        state: State,
+    ) -> State:
+        """One step of ``observe``: the state after the frame that ``action`` led to."""
+        embed = self.encode(obs)[:, None]  # B 1 E
+        posterior, _ = self.dynamics.observe(embed, action[:, None], is_first[:, None], state)
+        return select_state(posterior, (slice(None), 0))
 
     def loss(self, batch: Batch) -> tuple[Losses, State]:
-        """The training loss of every part, and the posterior states (leading axes B T)."""
-        obs = randomly_shifted(batch.obs, self.shift)
-        posterior, prior = self.observe(obs, batch.action, batch.is_first)
-        feature = self.feature(posterior)
-        # Balanced KL: the same value twice, each with one side held fixed.
-        kl = self.dynamics.kl(detach_state(posterior), prior)
-        parts = {
-            "reward": self.reward.loss(feature, batch.reward),
-            "continue": self.continues.loss(feature, (~batch.is_terminal).float()),
-            "dynamics": kl.clamp(min=self.free_nats),
-            "representation": self.dynamics.kl(posterior, detach_state(prior)).clamp(
-                min=self.free_nats
-            ),
-        }
-        parts["image"], unexplained = self._image_loss(feature, obs)
-        total = torch.stack([self.weights[name] * part.mean() for name, part in parts.items()])
-        metrics = {f"loss/{name}": part.detach().mean() for name, part in parts.items()}
-        metrics |= {"kl": kl.detach().mean(), "image_fvu": unexplained}
-        return Losses(total.sum(), metrics), posterior
+        """No loss of its own, and the posterior states (leading axes B T)."""
+        obs = randomly_shifted(batch.obs, self.pad)
+        observed = self.observe(obs, batch.action, batch.is_first)
+        return Losses(torch.zeros((), device=obs.device), {}), observed.posterior
 
-    def _image_loss(self, feature: Tensor, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Squared error per decoded frame, and the share of the image that is not explained."""
-        steps = obs.shape[1]
-        count = max(1, round(self.image_fraction * steps))
-        if count < steps:
-            chosen = torch.randperm(steps, device=obs.device)[:count]
-            feature, obs = feature[:, chosen], obs[:, chosen]
-        target = self.pixels(obs)
-        error = self.decoder.squared_error(feature, target)
-        power = target.square().sum((-1, -2, -3)).mean()
-        return error, error.detach().mean() / power.clamp(min=1e-8)
+    def update_target(self) -> None:
+        """Called after every optimiser step: moving averages follow; there are none here."""
 
-    def rollout(self, start: State, actions: Float[Tensor, "N H A"]) -> Trajectory:
-        """Imagines the outcome of given actions."""
-        return self._imagined(start, Followed(self.dynamics.imagine(start, actions), actions))
+
+class WorldModel(LatentModel):
+    """Encoder, dynamics, decoder, reward and continue heads behind one latent interface.
+
+    Parts come as factories, so that no size is ever written twice.
+
+    Args:
+        obs_shape: ``(C, h, w)`` of the frames.
+        action_space: what an action is.
+        encoder: frames to embeddings, called with ``obs_shape``.
+        dynamics: called with ``(embed_dim, action_dim)``.
+        decoder: features to frames, called with ``(feature_dim, obs_shape)``; None for a model
+            that draws no pictures, but plans and learns policies all the same.
+        reward: called with ``feature_dim``.
+        continues: probability that the episode goes on, called with ``feature_dim``.
+        pixels: bytes to floats, called with ``obs_shape``.
+        discount: gamma per agent step.
+        terms: of the loss; when None, ``(Reconstruction(), Reward(), Continues(),
+            BalancedKL())``, with ``RedundancyReduction()`` in the place of ``Reconstruction()``
+            where there is no decoder.
+        pad: training frames are shifted at random by at most this many pixels, alike within a
+            sequence.
+
+    Raises:
+        ValueError: when a number is out of its range, or a term needs a part that is missing.
+
+    Reference: Hafner et al., 2019 (PlaNet); 2023 (DreamerV3), equations 3 to 5.
+    """
+
+    def __init__(
+        self,
+        obs_shape: ObsShape,
+        action_space: ActionSpace,
+        encoder: Callable[[ObsShape], Encoder] = ConvEncoder,
+        dynamics: Callable[[int, int], Dynamics] = GaussianRSSM,
+        decoder: Callable[[int, ObsShape], Decoder] | None = ConvDecoder,
+        reward: Callable[[int], Head] = GaussianRewardHead,
+        continues: Callable[[int], Head] = ContinueHead,
+        pixels: Callable[[ObsShape], PixelScaling] = Centered,
+        discount: float = 0.99,
+        terms: Sequence[LossTerm] | None = None,
+        pad: int = 0,
+    ):
+        super().__init__(obs_shape, action_space, encoder, dynamics, pixels, discount, pad)
+        self.decoder = None if decoder is None else decoder(self.feature_dim, obs_shape)
+        self.reward = reward(self.feature_dim)
+        self.continues = continues(self.feature_dim)
+        if terms is None:
+            represents = RedundancyReduction() if decoder is None else Reconstruction()
+            terms = (represents, Reward(), Continues(), BalancedKL())
+        self.terms = nn.ModuleList(terms)
+        for term in terms:
+            term.setup(self)
+
+    def decode(self, feature: Float[Tensor, "*batch F"]) -> UInt8[Tensor, "*batch C h w"]:
+        """Features to frames of bytes.
+
+        Raises:
+            ValueError: when the model has no decoder.
+        """
+        if self.decoder is None:
+            raise ValueError(
+                "this model has no decoder: train one on its latents with "
+                "`worldmodels fit --only decoder --world_model RUN`"
+            )
+        return self.pixels.inverse(self.decoder(feature))
+
+    def loss(self, batch: Batch) -> tuple[Losses, State]:
+        """The weighted sum of all terms, and the posterior states (leading axes B T)."""
+        batch = batch._replace(obs=randomly_shifted(batch.obs, self.pad))
+        observed = self.observe(batch.obs, batch.action, batch.is_first)
+        total, metrics = torch.zeros((), device=batch.obs.device), {}
+        for term in self.terms:
+            for name, part in term(self, batch, observed).items():  # B T
+                if name in term.weights:
+                    total = total + term.weights[name] * part.mean()
+                    name = f"loss/{name}"
+                metrics[name] = part.detach().mean()
+        return Losses(total, metrics), observed.posterior
+
+    def update_target(self) -> None:
+        """Moving averages of the loss's terms follow."""
+        for term in self.terms:
+            term.update_target()
+
+    def predict(self, start: State, actions: Float[Tensor, "N H A"]) -> Trajectory:
+        """The outcome of given actions from start states with rows N."""
+        return self._trajectory(start, actions, self.dynamics.predict(start, actions))
 
     def imagine(
-        self, start: State, policy: Policy, horizon: int, objective: Judge | None = None
+        self, start: State, policy: Policy, horizon: int, objective: Objective | None = None
     ) -> Trajectory:
         """Imagines ``horizon`` steps of a policy that acts on features.
 
-        Rewards are an objective's (see ``objectives.py``), the learned ones when None.
+        Rewards are an objective's, or the learned ones when None.
         """
-        return self._imagined(start, self.follow(start, policy, horizon), objective)
-
-    def follow(self, start: State, policy: Policy, horizon: int) -> Followed:
-        """Where a policy leads, as states: for who must go on from there."""
         state, states, actions = start, [], []
         for _ in range(horizon):
-            actions.append(policy(self.feature(state)))
+            actions.append(policy(self.feature(state)))  # N A
             state = self.dynamics.prior(state, actions[-1])
             states.append(state)
-        return Followed(stack_states(states, 1), torch.stack(actions, 1))
-
-    def _imagined(
-        self, start: State, followed: Followed, objective: Judge | None = None
-    ) -> Trajectory:
-        after = self.feature(followed.states)
-        feature = torch.cat([self.feature(start)[:, None], after], 1)
-        dream = Trajectory(feature, followed.actions, self.reward(after), self.discounts(after))
+        trajectory = self._trajectory(start, torch.stack(actions, 1), stack_states(states, 1))
         if objective is None:
-            return dream
-        return dream._replace(reward=judged(objective, self._rollout(start, followed, dream)))
+            return trajectory
+        return trajectory._replace(reward=_objective_reward(objective, self, trajectory))
 
     def score(
         self,
         state: State,
         actions: Float[Tensor, "B N H A"],
         value: Value | None = None,
-        objective: Judge | None = None,
+        objective: Objective | None = None,
         aggregation: Callable[[Tensor], Tensor] | None = None,
+        max_rollouts: int = 8192,
+        fast: bool = False,
     ) -> Float[Tensor, "B N"]:
         """Predicted return of N candidate plans from each of B states.
 
@@ -206,90 +269,118 @@ class WorldModel(nn.Module):
             state: where the plans start, rows B.
             actions: the plans.
             value: adds what comes after the horizon.
-            objective: rewards N H of a rollout (see ``objectives.py``); learned ones when None.
+            objective: rewards of a trajectory; the learned ones when None.
             aggregation: joins the returns of a plan's particles, B N P to B N; the mean when None.
+            max_rollouts: rollouts (states times plans times particles) that are predicted at once
+                at most, at least one plan per state: the cap on memory.
+            fast: multiply in bfloat16 where this processor is faster at it.
 
         Raises:
             ValueError: when value or objective does not fit or is not finite.
 
         Reference: Ng and Jordan, 2000 (PEGASUS).
         """
-        particles, candidates = self.dynamics.particles, actions.shape[1]
-        start = self.dynamics.spread(state, candidates)
-        plans = repeat(actions, "B N H A -> (B N P) H A", P=particles)
-        if objective is None:
-            total = self._learned_return(start, plans, candidates, value)
-        else:
-            total = self._judged_return(start, plans, candidates, value, objective)
-        returns = rearrange(total, "(B N P) -> B N P", N=candidates, P=particles)
-        return returns.mean(-1) if aggregation is None else aggregation(returns)
+        particles = self.dynamics.particles
+        rows = len(actions) * particles
+        chunks = actions.split(max(1, max_rollouts // rows), 1)  # each B N' H A
+        largest = rows * chunks[0].shape[1]
+        precision = planning_precision(actions.device, largest, self.feature_dim)
+        scores = []
+        with precision if fast else nullcontext():
+            for plans in _under_the_same_noise(chunks):
+                total = self._returns(state, plans, value, objective)  # B N' P
+                scores.append(total.mean(-1) if aggregation is None else aggregation(total))
+        return torch.cat(scores, 1)
 
-    def _learned_return(
-        self, start: State, plans: Float[Tensor, "N H A"], candidates: int, value: Value | None
-    ) -> Float[Tensor, " N"]:
-        """Reads each step as it is predicted: nothing of the dream is kept or copied."""
-        feature = self.feature(start)
-        total, reached = torch.zeros_like(feature[:, 0]), torch.ones_like(feature[:, 0])
-        for step, state in enumerate(self.dynamics.unroll(start, plans, candidates), 1):
-            feature = self.feature(state)
-            total = total + reached * self.reward(feature)
-            # Without a value nothing comes after the last step.
-            if step < plans.shape[1] or value is not None:
-                reached = reached * self.discounts(feature)
-        return total if value is None else total + reached * valued(value, feature)
-
-    def _judged_return(
+    def _returns(
         self,
-        start: State,
-        plans: Float[Tensor, "N H A"],
-        candidates: int,
-        value: Value | None,
-        objective: Judge,
-    ) -> Float[Tensor, " N"]:
-        """Shows the objective the whole dream."""
-        followed = Followed(self.dynamics.imagine(start, plans, candidates), plans)
-        dream = self._imagined(start, followed, objective)
-        reached = torch.cumprod(dream.discount, -1)
-        total = dream.reward[:, 0] + (reached[:, :-1] * dream.reward[:, 1:]).sum(-1)
-        return (
-            total if value is None else total + reached[:, -1] * valued(value, dream.feature[:, -1])
-        )
-
-    def _rollout(self, start: State, followed: Followed, dream: Trajectory) -> Rollout:
-        def disagreement() -> Tensor:
-            states = map_state(
-                lambda first, later: torch.cat([first[:, None], later[:, :-1]], 1),
-                start,
-                followed.states,
-            )
-            actions = rearrange(followed.actions, "N H A -> (N H) A")
-            about = self.dynamics.disagreement(flatten_state(states), actions)
-            return rearrange(about, "(N H) -> N H", H=followed.actions.shape[1])
-
-        return Rollout(*dream, partial(self.decode, dream.feature[:, 1:]), disagreement)
-
-    def filter(
-        self,
-        obs: UInt8[Tensor, "B C h w"],
-        action: Float[Tensor, "B A"],
-        is_first: Bool[Tensor, " B"],
         state: State,
-    ) -> State:
-        """One step of ``observe``: the state after the frame that ``action`` led to."""
-        seen = self.observe(obs[:, None], action[:, None], is_first[:, None], state)
-        return select_state(seen.posterior, (slice(None), 0))
+        actions: Float[Tensor, "B N H A"],
+        value: Value | None,
+        objective: Objective | None,
+    ) -> Float[Tensor, "B N P"]:
+        """The return of every particle of every plan.
+
+        The learned reward is read step by step: nothing of the dream is kept. An objective is
+        shown the whole trajectory.
+        """
+        count, particles = actions.shape[1], self.dynamics.particles
+        start = self.dynamics.plan_starts(state, count)  # (B N P) ...
+        plans = repeat(actions, "B N H A -> (B N P) H A", P=particles)
+        if objective is not None:
+            states = self.dynamics.predict(start, plans, count)
+            trajectory = self._trajectory(start, plans, states)
+            reward = _objective_reward(objective, self, trajectory)  # (B N P) H
+            reached = trajectory.discount.cumprod(1)  # (B N P) H
+            total = reward[:, 0] + (reached[:, :-1] * reward[:, 1:]).sum(1)
+            feature, reached = trajectory.feature[:, -1], reached[:, -1]
+        else:
+            feature = self.feature(start)
+            total, reached = torch.zeros_like(feature[:, 0]), torch.ones_like(feature[:, 0])
+            for step, predicted in enumerate(self.dynamics.predict_steps(start, plans, count), 1):
+                feature = self.feature(predicted)  # (B N P) F
+                total = total + reached * self.reward(feature)
+                # Without a value nothing comes after the last step.
+                if step < plans.shape[1] or value is not None:
+                    reached = reached * self.discounts(feature)
+        if value is not None:
+            total = total + reached * _checked_value(value, feature)
+        return rearrange(total, "(B N P) -> B N P", N=count, P=particles)
 
     def discounts(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
-        """What counts of all that follows on states: gamma times the chance to go on."""
-        survival = self.continues(feature)
+        """Discount per step: gamma times the predicted probability of continuing."""
+        probability = self.continues(feature)
         # Never in bfloat16, where 0.99 is 0.988.
-        return self.discount * survival.to(torch.promote_types(survival.dtype, torch.float32))
+        return self.discount * probability.to(torch.promote_types(probability.dtype, torch.float32))
+
+    def _trajectory(self, start: State, actions: Tensor, states: State) -> Trajectory:
+        after = self.feature(states)  # N H F
+        feature = torch.cat([self.feature(start)[:, None], after], 1)  # N H+1 F
+        return Trajectory(
+            feature, actions, self.reward(after), self.discounts(after), start, states
+        )
 
 
-def _check_options(discount: float, image_fraction: float, shift: int) -> None:
-    if not 0 < discount <= 1:
-        raise ValueError(f"discount={discount}: choose a number above 0 and at most 1")
-    if not 0 < image_fraction <= 1:
-        raise ValueError(f"image_fraction={image_fraction}: choose a share above 0 and at most 1")
-    if shift < 0:
-        raise ValueError(f"shift={shift}: choose 0 pixels or more")
+def _under_the_same_noise(chunks: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Hands out chunks, each with the same state of torch's global generator.
+
+    Chunks of candidates so meet the same noise, as they do in one piece.
+    """
+    device = chunks[0].device
+    devices = [] if device.type == "cpu" else [device]
+    for chunk in chunks[:-1]:
+        with torch.random.fork_rng(devices, device_type=device.type):
+            yield chunk
+    yield chunks[-1]
+
+
+def _objective_reward(
+    objective: Objective, model: WorldModel, trajectory: Trajectory
+) -> Float[Tensor, "N H"]:
+    reward = objective(model, trajectory)
+    if reward.shape != trajectory.reward.shape:
+        raise ValueError(
+            f"objective {objective!r} returned shape {tuple(reward.shape)}, "
+            f"expected one reward per step [N, H] = {tuple(trajectory.reward.shape)}"
+        )
+    wrong = int((~torch.isfinite(reward)).sum())
+    if wrong:
+        raise ValueError(
+            f"objective {objective!r}: {wrong} of {reward.numel()} rewards are not finite: "
+            "guard its logarithms and divisions"
+        )
+    return reward
+
+
+def _checked_value(value: Value, feature: Float[Tensor, "N F"]) -> Float[Tensor, " N"]:
+    fix = f"fit it to this model's features of size {feature.shape[-1]}"
+    try:
+        predicted = value(feature)
+    except RuntimeError as error:
+        raise ValueError(f"the value cannot read the feature ({error}): {fix}") from error
+    if predicted.shape != feature.shape[:-1]:
+        raise ValueError(
+            f"the value returned shape {tuple(predicted.shape)}, "
+            f"expected {tuple(feature.shape[:-1])}: {fix}"
+        )
+    return predicted

@@ -213,7 +213,7 @@ def test_what_the_environment_says_of_itself():
             lambda: atari("ALE/Pongg-v5"),
             "unknown environment 'ALE/Pongg-v5': did you mean ALE/Pong",
         ),
-        (lambda: atari(sticky=0.3), "has no option 'sticky': choose from full_action_space, maxpo"),
+        (lambda: atari(sticky=0.3), "has no option 'sticky': choose one of full_action_space, m"),
         (lambda: atari(stack_num=4), "has no option 'stack_num'"),
         (lambda: atari(frameskip=4), "option 'frameskip' is what action_repeat says; leave it out"),
         (lambda: atari().step(np.eye(6, dtype=np.float32)[:2]), "2 actions for 1 environments"),

@@ -1,9 +1,12 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from rollouts import play, random_policy
 
 from worldmodels.envs.world_env import WorldEnv
 from worldmodels.envs.worlds.baoding import BaodingPix, BaodingState
+from worldmodels.studies import oracles
 
 STILL = ((0.0, 0.0), (0.0, 0.0))
 
@@ -92,7 +95,7 @@ def test_a_ball_past_the_rim_costs_10_once_and_ends_the_episode():
 def test_the_scripted_fingers_track_and_random_ones_earn_little_and_drop():
     world = BaodingPix()
     start = world.reset(np.random.default_rng(0), 300)
-    best = play(world, world.scripted_action, start)
+    best = play(world, partial(oracles.baoding, world), start)
     assert best.survived.all()
     assert best.returns.mean() == pytest.approx(97.7, abs=0.3)
     random = play(world, random_policy(world), start)

@@ -8,6 +8,7 @@ import pytest
 
 from worldmodels.envs.world_env import WorldEnv
 from worldmodels.envs.worlds.cart_swing import CartSwing, CartSwingState
+from worldmodels.studies import oracles
 
 # dm_control runs in its own process: without rendering, so that no test that renders is affected.
 DM_CONTROL = """
@@ -15,6 +16,7 @@ import json, sys
 import numpy as np
 from dm_control import suite
 from worldmodels.envs.worlds.cart_swing import CartSwing, CartSwingState
+from worldmodels.studies import oracles
 env = suite.load("cartpole", "swingup")
 physics = env.physics
 answer = []
@@ -33,7 +35,7 @@ with physics.reset_context():
 total = 0.0
 for _ in range(1000):
     state = CartSwingState(*np.array([physics.data.qpos, physics.data.qvel]).reshape(4, 1))
-    total += env.step(CartSwing().scripted_action(state)[0]).reward
+    total += env.step(oracles.cart_swing(CartSwing(), state)[0]).reward
 times = {"steps": env._step_limit, "seconds": env.control_timestep()}
 print(json.dumps({"total": total, "rows": answer, **times}))
 """
@@ -60,7 +62,7 @@ def scripted() -> np.ndarray:
     state = CartSwingState(*(np.concatenate(fields) for fields in starts))
     total = np.zeros(101)
     for _ in range(1000):
-        state, reward, _ = world.step(state, world.scripted_action(state))
+        state, reward, _ = world.step(state, oracles.cart_swing(world, state))
         total += reward
     return total
 

@@ -5,6 +5,7 @@ import pytest
 import worldmodels.envs  # noqa: F401  (registers the worlds)
 from worldmodels.envs.world_env import WorldEnv, WorldVectorEnv
 from worldmodels.envs.worlds.cliff_hill import CliffHill, CliffHillState
+from worldmodels.studies import oracles
 
 
 def at(*positions: float, edge: float = 0.5, fallen: bool = False) -> CliffHillState:
@@ -89,27 +90,27 @@ def test_starts_are_uniform_on_both_sides_of_the_gap_and_225_thousandths_from_it
 
 
 def test_an_impossible_share_of_starts_above_is_refused():
-    with pytest.raises(ValueError, match=r"above_share=1.5"):
+    with pytest.raises(ValueError, match=r"CliffHill: above_share=1\.5: choose 0 to 1"):
         CliffHill(above_share=1.5)
 
 
 def test_the_best_return_from_a_quarter_below_an_edge_of_one_half_is_22_point_625():
     # 20 steps to the edge: 20 * 0.25 + 0.0125 * (1 + ... + 20) = 7.625; then 30 * 0.5 = 15.
     world = CliffHill()
-    assert world.best_return(at(0.25)) == pytest.approx([22.625], abs=1e-12)
-    assert world.best_return(at(0.53, fallen=True)).tolist() == [0.0]
+    assert oracles.cliff_hill_return(world, at(0.25)) == pytest.approx([22.625], abs=1e-12)
+    assert oracles.cliff_hill_return(world, at(0.53, fallen=True)).tolist() == [0.0]
     # Above the gap the summit is 2 steps away: 0.9875 + 49 * 1.
-    assert world.best_return(at(0.975)) == pytest.approx([49.9875], abs=1e-12)
+    assert oracles.cliff_hill_return(world, at(0.975)) == pytest.approx([49.9875], abs=1e-12)
 
 
 def test_the_scripted_policy_reaches_the_best_return_with_float32_actions():
     world = CliffHill()
     env = WorldVectorEnv(world, num_envs=200)
     _, info = env.reset(seed=0)
-    best = world.best_return(shown(info))
+    best = oracles.cliff_hill_return(world, shown(info))
     total = np.zeros(200)
     for _ in range(50):
-        _, reward, _, _, info = env.step(world.best_action(shown(info)).astype(np.float32))
+        _, reward, _, _, info = env.step(oracles.cliff_hill(world, shown(info)).astype(np.float32))
         total += reward
     assert not info["fell"].any()
     assert (total <= best).all()

@@ -57,7 +57,7 @@ def test_the_registered_world_returns_55_in_ten_steps():
 
 
 def test_a_length_of_zero_is_refused_by_name():
-    with pytest.raises(ValueError, match="length is 0; it must be at least 1"):
+    with pytest.raises(ValueError, match="Counting: length=0: choose 1 or more"):
         Counting(length=0)
 
 

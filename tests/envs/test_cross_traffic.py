@@ -1,9 +1,12 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from rollouts import play, random_policy
 
 from worldmodels.envs.world_env import WorldEnv
 from worldmodels.envs.worlds.cross_traffic import CrossTraffic, CrossTrafficState
+from worldmodels.studies import oracles
 
 
 def at(
@@ -105,7 +108,7 @@ def test_the_reward_is_a_half_at_15_hundredths_from_the_nearer_car():
 def test_the_scripted_drone_returns_six_times_a_random_one(deterministic):
     world = CrossTraffic(deterministic)
     start = world.reset(np.random.default_rng(0), 300)
-    best = play(world, world.scripted_action, start).returns
+    best = play(world, partial(oracles.cross_traffic, world), start).returns
     assert best.mean() == pytest.approx(31.5, abs=1.0)
     random = play(world, random_policy(world), start).returns
     assert random.mean() == pytest.approx(4.8, abs=0.5)

@@ -1,4 +1,5 @@
 from collections import deque
+from functools import partial
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from rollouts import play, random_policy
 
 from worldmodels.envs.world_env import WorldEnv
 from worldmodels.envs.worlds.detour_maze import DetourMaze, DetourMazeState
+from worldmodels.studies import oracles
 
 UP, RIGHT, DOWN, LEFT = range(4)
 MAGENTA = np.array([240, 60, 170])
@@ -89,7 +91,7 @@ def test_the_scripted_policy_takes_the_shortest_way_from_every_free_cell():
     state = DetourMazeState(cells[:, 0], cells[:, 1])
     took = np.zeros(len(cells))
     for _ in range(60):
-        step = world.step(state, world.best_action(state))
+        step = world.step(state, oracles.detour_maze(world, state))
         took += ~step.terminated
         state = step.state
     wanted = [steps_between(tuple(cell), (1, 13), avoid=(13, 0)) for cell in cells.tolist()]
@@ -100,7 +102,7 @@ def test_the_scripted_policy_takes_the_shortest_way_from_every_free_cell():
 def test_the_scripted_policy_returns_10_and_a_random_one_at_most_the_coin():
     world = DetourMaze(anywhere=0.0)
     start = world.reset(np.random.default_rng(0), 300)
-    best = play(world, world.best_action, start)
+    best = play(world, partial(oracles.detour_maze, world), start)
     assert (best.returns == 10.0).all()
     assert not best.survived.any()
     random = play(world, random_policy(world), start)
@@ -140,5 +142,5 @@ def test_walls_coin_and_treasure_show():
 
 
 def test_an_impossible_share_of_starts_is_refused():
-    with pytest.raises(ValueError, match=r"anywhere=-0.1: choose a probability"):
+    with pytest.raises(ValueError, match=r"DetourMaze: anywhere=-0\.1: choose 0 to 1"):
         DetourMaze(anywhere=-0.1)

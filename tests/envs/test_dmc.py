@@ -171,7 +171,9 @@ def test_an_unknown_task_suggests_the_nearest():
         return
     with pytest.raises(ValueError, match="did you mean dmc/cartpole-swingup,"):
         make_env("dmc/cartpole_swingup")
-    with pytest.raises(ValueError, match="has no option 'height': choose from camera, task_kwargs"):
+    with pytest.raises(
+        ValueError, match="has no option 'height': choose one of camera, task_kwargs"
+    ):
         make_env("dmc/cartpole-swingup", options={"height": 3})
     with pytest.raises(ValueError, match="obs_key='eye': dmc/cartpole-swingup has one image"):
         make_env("dmc/cartpole-swingup", obs_key="eye")

@@ -1,9 +1,12 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from rollouts import play, random_policy
 
 from worldmodels.envs.world_env import WorldEnv
 from worldmodels.envs.worlds.glitch_box import GlitchBox, GlitchBoxState
+from worldmodels.studies import oracles
 
 
 def at(x: float, y: float, velocity: tuple[float, float] = (0.0, 0.0)) -> GlitchBoxState:
@@ -70,7 +73,7 @@ def test_random_data_fills_the_discs_inside_and_never_leaves_it():
 def test_the_scripted_policy_stops_before_the_rim_and_returns_three_times_a_random_one():
     world = GlitchBox()
     start = world.reset(np.random.default_rng(0), 1000)
-    best = play(world, world.scripted_action, start)
+    best = play(world, partial(oracles.glitch_box, world), start)
     assert best.returns.mean() == pytest.approx(40.0, abs=0.5)
     assert world.info(best.state)["distance"] == pytest.approx(np.full(1000, 0.64), abs=1e-3)
     random = play(world, random_policy(world), start)

@@ -7,6 +7,7 @@ from rollouts import Episodes, play, random_policy
 from worldmodels.envs.world_env import WorldEnv
 from worldmodels.envs.worlds.gust_road import GustRoad, GustRoadState
 from worldmodels.envs.worlds.noise import normal
+from worldmodels.studies import oracles
 
 
 def at(
@@ -34,7 +35,7 @@ def drive(sigma: float, every: int, num: int = 400) -> Episodes:
 
     def plan(state: GustRoadState) -> np.ndarray:
         believed = state if len(dream) % every == 0 else dream[-1]
-        action = calm.best_action(believed)
+        action = oracles.gust_road(calm, believed)
         dream.append(calm.step(believed, action).state)
         return action
 
@@ -122,7 +123,7 @@ def test_an_episode_is_truncated_after_50_steps():
     world = GustRoad()
     env = WorldEnv(world)
     env.reset(seed=0)
-    ends = [env.step(world.best_action(env._episodes.state)[0])[2:4] for _ in range(50)]
+    ends = [env.step(oracles.gust_road(world, env._episodes.state)[0])[2:4] for _ in range(50)]
     assert ends == [(False, False)] * 49 + [(False, True)]
 
 
@@ -160,5 +161,5 @@ def test_the_cars_tilt_shows_its_velocity():
 
 
 def test_negative_gusts_are_refused():
-    with pytest.raises(ValueError, match=r"sigma=-0.1: choose 0"):
+    with pytest.raises(ValueError, match=r"GustRoad: sigma=-0\.1: choose 0 or more"):
         GustRoad(sigma=-0.1)

@@ -198,9 +198,9 @@ def test_a_choice_out_of_range_is_named():
 
 
 def test_mistakes_at_construction_are_named():
-    with pytest.raises(ValueError, match="action_repeat is 0; it must be at least 1"):
+    with pytest.raises(ValueError, match="Counting: action_repeat=0: choose 1 or more"):
         WorldEnv(Counting(), action_repeat=0)
-    with pytest.raises(ValueError, match="time_limit is -1; it must be at least 1"):
+    with pytest.raises(ValueError, match="Counting: time_limit=-1: choose 1 or more"):
         WorldVectorEnv(Counting(), time_limit=-1)
     with pytest.raises(TypeError, match="give a World or the path"):
         WorldEnv("collections:OrderedDict")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from worldmodels import precision
+from worldmodels.nn import precision
 from worldmodels.evaluation import bench
 from worldmodels.nn.heads import ContinueHead
 

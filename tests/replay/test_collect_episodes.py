@@ -131,7 +131,7 @@ def test_an_environment_that_hides_its_resets_is_refused():
 
 
 def test_no_episode_at_all_is_refused():
-    with pytest.raises(ValueError, match="episodes=0: ask for at least 1"):
+    with pytest.raises(ValueError, match="episodes=0: choose 1 or more"):
         collect_episodes(Ticking([1]), Counter(), 0, 0, False, "p", 0)
 
 

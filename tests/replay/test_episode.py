@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from recorded import ROW_BYTES, SPEC, numbered
 
-from worldmodels.replay.episode import Episode, check_episode, make_episode, row_bytes
+from worldmodels.envs.base import row_bytes
+from worldmodels.replay.episode import Episode, check_episode, make_episode
 from worldmodels.types import ActionSpace
 
 

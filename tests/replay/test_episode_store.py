@@ -292,5 +292,5 @@ def test_what_is_no_data_set_or_too_new_says_so(tmp_path: Path):
 
 
 def test_compression_out_of_range_is_refused(tmp_path: Path):
-    with pytest.raises(ValueError, match="compression=10: choose a zlib level"):
+    with pytest.raises(ValueError, match="compression=10: choose 0 to 9"):
         EpisodeStore(tmp_path, SPEC, compression=10)

@@ -81,5 +81,5 @@ def test_a_contact_sheet_shows_evenly_spaced_frames_in_reading_order():
     sheet = contact_sheet(episode, columns=2, rows=2)
     assert sheet[::2, ::2, 0].tolist() == [[0, 3], [6, 9]]
     assert sheet[:, :, 2].tolist() == [[0, 0, 3, 3], [99, 0, 99, 3], [6, 6, 9, 9], [99, 6, 99, 9]]
-    with pytest.raises(ValueError, match="columns=0, rows=4"):
+    with pytest.raises(ValueError, match="contact_sheet: columns=0: choose 1 or more"):
         contact_sheet(episode, columns=0)

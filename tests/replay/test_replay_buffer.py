@@ -169,9 +169,9 @@ def test_the_line_before_a_run_says_what_fits(tmp_path: Path):
 
 def test_settings_out_of_range_and_an_empty_buffer_say_so(tmp_path: Path):
     store = EpisodeStore(tmp_path, SPEC)
-    with pytest.raises(ValueError, match="capacity_bytes=39: one step needs 40 bytes"):
+    with pytest.raises(ValueError, match="capacity_bytes=39: choose 40 or more"):
         ReplayBuffer(store, capacity_bytes=39)
-    with pytest.raises(ValueError, match=r"held_out=1\.0: choose a share"):
+    with pytest.raises(ValueError, match=r"held_out=1\.0: choose at least 0 and below 1"):
         ReplayBuffer(store, held_out=1.0)
     with pytest.raises(ValueError, match="no episode to draw from: 0 in memory"):
         ReplayBuffer(store).sample(1, 2, 0)

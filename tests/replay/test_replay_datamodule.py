@@ -129,9 +129,9 @@ def test_validation_sees_the_same_held_out_batches_every_time(tmp_path: Path):
 
 
 def test_sizes_below_one_and_a_missing_share_are_refused_by_name(buffer: ReplayBuffer):
-    with pytest.raises(ValueError, match="batch_length=0: choose at least 1"):
+    with pytest.raises(ValueError, match="batch_length=0: choose 1 or more"):
         ReplayDataModule(buffer, 1, 0, batch_length=0)
-    with pytest.raises(ValueError, match="batches=0: choose at least 1"):
+    with pytest.raises(ValueError, match="batches=0: choose 1 or more"):
         ReplayDataModule(buffer, 0, 0)
     with pytest.raises(ValueError, match="held_out=0: give ReplayBuffer a share"):
         ValidatedReplayDataModule(buffer, 1, 0)

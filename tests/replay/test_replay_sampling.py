@@ -83,7 +83,7 @@ def test_a_fraction_that_does_not_divide_the_batch_holds_on_average():
 
 
 def test_settings_out_of_range_are_refused_by_name():
-    with pytest.raises(ValueError, match=r"fraction=1\.5: choose a share from 0 to 1"):
+    with pytest.raises(ValueError, match=r"RecencyMixed: fraction=1\.5: choose 0 to 1"):
         RecencyMixed(fraction=1.5)
-    with pytest.raises(ValueError, match="window=0: choose at least 1 row"):
+    with pytest.raises(ValueError, match="RecencyMixed: window=0: choose 1 or more"):
         RecencyMixed(window=0)

@@ -21,6 +21,7 @@ from worldmodels.studies.cart_fitting import (
 from worldmodels.studies.cart_physics import windows
 from worldmodels.studies.cart_readout import CartReadout
 from worldmodels.studies.cart_sources import CartState
+from worldmodels.studies.oracles import cart_swing
 from worldmodels.types import ActionSpace
 from worldmodels.world_model import WorldModel
 
@@ -39,7 +40,7 @@ class Played:
     def __init__(self, state, actions=None, steps=0, noise=None):
         world, self.motions, self.rewards, self.actions = CartSwing(), [state], [], []
         for t in range(steps):
-            action = world.scripted_action(state) + noise[t] if actions is None else actions[t]
+            action = cart_swing(world, state) + noise[t] if actions is None else actions[t]
             step = world.step(state, np.clip(action, -1, 1))
             state = step.state
             self.motions.append(state)

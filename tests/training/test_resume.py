@@ -42,7 +42,7 @@ def run(tmp_path, name, *more):
 
 
 def kill_after(tmp_path, name, rounds):
-    """StartStates a run and kills it, hard, somewhere in the round after ``rounds`` complete ones."""
+    """Starts a run and kills it, hard, somewhere in the round after ``rounds`` complete ones."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         command(tmp_path, name), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE

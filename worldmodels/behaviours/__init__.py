@@ -14,7 +14,7 @@ from worldmodels.behaviours.lengths import (
     ValidatedLength,
 )
 from worldmodels.behaviours.mbpo import MBPO
-from worldmodels.behaviours.model_free import ModelFree, Perception
+from worldmodels.behaviours.model_free import ModelFree
 from worldmodels.behaviours.ppo import PPO
 from worldmodels.behaviours.sac import SAC
 
@@ -34,7 +34,6 @@ __all__ = [
     "FixedLength",
     "LinearLength",
     "ModelFree",
-    "Perception",
     "PolicyGradient",
     "Reinforce",
     "RolloutLength",

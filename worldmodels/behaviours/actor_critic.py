@@ -1,35 +1,19 @@
-"""Actor-critic in imagination: policy and value learn from dreams alone."""
+"""Actor-critic in imagination: policy and value learn from imagined trajectories alone."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from worldmodels.behaviours.actors import make_actor
-from worldmodels.behaviours.base import (
-    Behaviour,
-    ParameterGroup,
-    StartStates,
-    frozen,
-    sample_starts,
-)
+from worldmodels.behaviours.base import Behaviour, ParameterGroup, detached, sample_starts
 from worldmodels.behaviours.critic import Critic
 from worldmodels.behaviours.gradients import PolicyGradient, Reinforce
 from worldmodels.behaviours.returns import ReturnScale, lambda_returns, step_weights
 from worldmodels.planning.objectives import Objective
-from worldmodels.types import ActionSpace, Batch, Distribution, Losses, State, Trajectory
+from worldmodels.types import ActionSpace, Batch, Distribution, Losses, State
 from worldmodels.world_model import WorldModel
-
-
-class Dream(NamedTuple):
-    """An imagined rollout with its returns, target values and weights of the states 0..H-1."""
-
-    steps: Trajectory
-    returns: Float[Tensor, "N H"]
-    value: Float[Tensor, "N H"]
-    weight: Float[Tensor, "N H"]
 
 
 class ActorCritic(Behaviour):
@@ -79,7 +63,7 @@ class ActorCritic(Behaviour):
             horizon,
             starts,
             lambda_,
-            entropy,
+            entropy_coef,
         )
         self.actor = make_actor(feature_dim, action_space, hidden, layers)
         self.critic = Critic(feature_dim, hidden, layers, tau)
@@ -103,51 +87,47 @@ class ActorCritic(Behaviour):
             for part, rate in zip(parts, self.learning_rates, strict=True)
         ]
 
-    def after_update(self) -> None:
+    def update_target(self) -> None:
         """The critic's target follows."""
-        self.critic.follow()
+        self.critic.update_target()
 
     def loss(self, world_model: WorldModel, batch: Batch, posterior: State) -> Losses:
-        """The actor's and the critic's loss on one dream."""
+        """The actor's and the critic's loss on imagined trajectories."""
         starts = sample_starts(batch, posterior, self.starts)
-        with frozen(world_model), torch.set_grad_enabled(self.gradient.through_dynamics):
-            dream = self.dream(world_model, starts)
-        self.scale.update(dream.returns)
-        feature = dream.steps.feature[:, :-1].detach()
-        policy = self.actor(feature)
+        # Backprop through the dynamics passes through a copy whose parameters do not learn.
+        with torch.set_grad_enabled(self.gradient.through_dynamics):
+            model = detached(world_model) if self.gradient.through_dynamics else world_model
+            trajectory = model.imagine(starts.state, self._sample, self.horizon, self.objective)
+            value = self.critic.target(trajectory.feature)  # N H+1
+            returns = lambda_returns(
+                trajectory.reward, trajectory.discount, value[:, 1:], self.lambda_
+            )  # N H
+        weight = step_weights(trajectory.discount, starts.continues)  # N H
+        self.scale.update(returns)
         scale = self.scale()
+
+        feature = trajectory.feature[:, :-1].detach()  # N H F
+        policy = self.actor(feature)
+        entropy = policy.entropy()  # N H
         gained = self.gradient.loss(
-            policy, dream.steps.action, dream.returns / scale, dream.value / scale
-        )
-        entropy = policy.entropy()
-        actor = (dream.weight * (gained - self.entropy_coef * entropy)).mean()
-        critic = (dream.weight * self.critic.loss(feature, dream.returns)).mean()
-        return Losses(actor + critic, self._metrics(actor, critic, entropy, dream))
+            policy, trajectory.action, returns / scale, value[:, :-1] / scale
+        )  # N H
+        actor = (weight * (gained - self.entropy_coef * entropy)).mean()
+        critic = (weight * self.critic.loss(feature, returns)).mean()
 
-    def dream(self, world_model: WorldModel, starts: StartStates) -> Dream:
-        """Imagines the policy's rollouts and what they return."""
-        steps = world_model.imagine(starts.state, self._act, self.horizon, self.objective)
-        value = self.critic.target(steps.feature)
-        returns = lambda_returns(steps.reward, steps.discount, value[:, 1:], self.lambda_)
-        weight = step_weights(steps.discount, starts.alive)
-        return Dream(steps, returns, value[:, :-1], weight)
-
-    def _act(self, feature: Tensor) -> Tensor:
-        # Detached: an action learns from what it causes, not from bending its own observation.
-        return self.actor(feature.detach()).sample()
-
-    def _metrics(
-        self, actor: Tensor, critic: Tensor, entropy: Tensor, dream: Dream
-    ) -> dict[str, Tensor]:
-        values = {
+        metrics = {
             "loss/actor": actor,
             "loss/critic": critic,
             "policy_entropy": entropy.mean(),
-            "imagined_reward": dream.steps.reward.mean(),
-            "imagined_return": dream.returns.mean(),
-            "return_scale": self.scale(),
+            "imagined_reward": trajectory.reward.mean(),
+            "imagined_return": returns.mean(),
+            "return_scale": scale,
         }
-        return {name: value.detach() for name, value in values.items()}
+        return Losses(actor + critic, {name: number.detach() for name, number in metrics.items()})
+
+    def _sample(self, feature: Tensor) -> Tensor:
+        # Detached: an action learns from what it causes, not from bending its own observation.
+        return self.actor(feature.detach()).sample()
 
 
 def check_imagination(horizon: int, starts: int | None, lambda_: float) -> None:

@@ -1,4 +1,4 @@
-"""The contract of model-free learners: transitions in, a policy and a value out."""
+"""The contract of RL algorithms: transitions in, a policy and a value out."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -36,7 +36,7 @@ AlgorithmFactory = Callable[[int, ActionSpace], Algorithm]
 
 
 class AlgorithmBehaviour(Behaviour):
-    """A behaviour that hands transitions to a algorithm; subclasses say which.
+    """A behaviour that hands transitions to an algorithm; subclasses say which.
 
     Args:
         feature_dim: F.
@@ -60,6 +60,6 @@ class AlgorithmBehaviour(Behaviour):
         """The algorithm's."""
         return self.algorithm.parameter_groups()
 
-    def after_update(self) -> None:
+    def update_target(self) -> None:
         """The algorithm's targets follow."""
-        self.algorithm.after_update()
+        self.algorithm.update_target()

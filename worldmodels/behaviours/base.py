@@ -1,17 +1,18 @@
 """The behaviour's contract: a policy and a value that are learned inside the model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from worldmodels.dynamics.base import detach_state, flatten_state, select_state
-from worldmodels.types import Batch, Distribution, Losses, State
-from worldmodels.world_model import WorldModel
+from worldmodels.planning.actor import Actor
+from worldmodels.types import Batch, Configurable, Distribution, Losses, State
+from worldmodels.world_model import LatentModel, WorldModel
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class ParameterGroup(NamedTuple):
@@ -21,7 +22,7 @@ class ParameterGroup(NamedTuple):
     learning_rate: float
 
 
-class PolicyValue(nn.Module, ABC):
+class PolicyValue(nn.Module, Configurable, ABC):
     """A policy and a value over latent features, and what an optimiser should know of them.
 
     Subclasses take ``(feature_dim, action_space)`` as their first two arguments, everything else
@@ -40,22 +41,23 @@ class PolicyValue(nn.Module, ABC):
     def parameter_groups(self) -> list[ParameterGroup]:
         """Everything that an optimiser should move."""
 
-    def after_update(self) -> None:
+    def update_target(self) -> None:
         """Called after every optimiser step: moving averages follow, counters count."""
         return
 
 
-class Behaviour(PolicyValue):
-    """A policy and a value that learn inside a world model.
+class Behaviour(PolicyValue, Actor):
+    """A policy and a value that learn inside a world model. As an actor, its policy acts.
 
     Attributes:
         validates: whether ``validate`` wants to see held-out episodes.
     """
 
+    name = "policy"
     validates: bool = False
 
     @abstractmethod
-    def loss(self, world_model: WorldModel, batch: Batch, posterior: State) -> Losses:
+    def loss(self, world_model: LatentModel, batch: Batch, posterior: State) -> Losses:
         """The loss of every learned part.
 
         Its gradient reaches the behaviour's own parameters alone: neither the world model's nor
@@ -71,12 +73,28 @@ class Behaviour(PolicyValue):
         """Called once a round with a batch of held-out episodes; what it returns is logged."""
         return {}
 
+    def initial(self, batch: int) -> tuple[()]:
+        """A policy remembers nothing between two frames."""
+        return ()
+
+    def act(
+        self,
+        model: LatentModel,
+        latent: State,
+        state: tuple[()],
+        is_first: Bool[Tensor, " B"],
+        explore: bool = False,
+    ) -> tuple[Float[Tensor, "B A"], tuple[()]]:
+        """The policy's mode, or a sample while exploring."""
+        policy = self.policy(model.feature(latent))
+        return policy.sample() if explore else policy.mode(), ()
+
 
 class StartStates(NamedTuple):
-    """States to imagine from; ``alive`` is 0 where the task has ended, 1 elsewhere."""
+    """States to imagine from; ``continues`` is 0 where the task has ended, 1 elsewhere."""
 
     state: State
-    alive: Float[Tensor, " N"]
+    continues: Float[Tensor, " N"]
 
 
 def sample_starts(
@@ -95,29 +113,20 @@ def sample_starts(
     """
     allowed = torch.ones_like(batch.is_terminal) if eligible is None else eligible
     rows = allowed.flatten().nonzero()[:, 0]
-    chosen = rows[torch.randperm(len(rows), device=rows.device)[:count]]
+    chosen = rows[torch.randperm(len(rows), device=rows.device)[:count]]  # N
     # Detached: what is learned here must not bend the latents it is learned from.
-    state = select_state(flatten_state(detach_state(posterior)), chosen)
+    state = select_state(flatten_state(detach_state(posterior)), chosen)  # N ...
     return StartStates(state, (~batch.is_terminal).flatten()[chosen].float())
 
 
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Inside the block, gradients pass through ``module`` but never reach its parameters.
+def detached(module: Module) -> Module:
+    """A copy that shares the module's numbers and learns nothing.
 
-    The parameters themselves stay as they are (the block sees views that need no gradient): another
-    thread may be computing their gradients meanwhile.
+    Gradients pass through the copy, and stop at its parameters; the module itself is not touched,
+    so another thread may be computing its gradients meanwhile.
     """
-    learning = [
-        (owner, name, parameter)
-        for owner in module.modules()
-        for name, parameter in owner._parameters.items()
-        if parameter is not None and parameter.requires_grad
-    ]
-    for owner, name, parameter in learning:
-        owner._parameters[name] = parameter.detach()  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        for owner, name, parameter in learning:
-            owner._parameters[name] = parameter
+    clone = object.__new__(type(module))
+    parameters = {k: p if p is None else p.detach() for k, p in module._parameters.items()}
+    children = {k: m if m is None else detached(m) for k, m in module._modules.items()}
+    clone.__dict__ = module.__dict__ | {"_parameters": parameters, "_modules": children}
+    return clone

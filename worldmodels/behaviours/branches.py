@@ -18,7 +18,7 @@ class Branches(ABC):
 
 
 class EveryState(Branches):
-    """All of them: whatever was student_fraction is imagined on from, so that short rollouts reach far."""
+    """All of them: whatever was visited is imagined on from, so that short rollouts reach far."""
 
     def eligible(self, batch: Batch) -> Bool[Tensor, "B T"]:
         """True everywhere."""

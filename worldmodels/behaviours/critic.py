@@ -43,16 +43,16 @@ class Critic(nn.Module):
         """Cross-entropy against the returns; neither features nor returns learn from it."""
         return self.head.loss(feature.detach(), returns.detach())
 
-    def follow(self) -> None:
+    def update_target(self) -> None:
         """Moves the target a little towards the head."""
-        follow(self.target, self.head, self.tau)
+        update_target(self.target, self.head, self.tau)
 
 
 @torch.no_grad()
-def follow(target: nn.Module, algorithm: nn.Module, rate: float) -> None:
-    """Moves the weights of ``target`` towards those of ``algorithm`` by the share ``rate``."""
-    for slow, fast in zip(target.parameters(), algorithm.parameters(), strict=True):
-        slow.lerp_(fast, rate)
+def update_target(target: nn.Module, online: nn.Module, tau: float) -> None:
+    """Moves the weights of ``target`` towards those of ``online`` by the share ``tau``."""
+    for slow, fast in zip(target.parameters(), online.parameters(), strict=True):
+        slow.lerp_(fast, tau)
 
 
 def check_tau(tau: float) -> None:

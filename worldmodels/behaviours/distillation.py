@@ -1,6 +1,7 @@
 """Distillation with terminal values: a planner teaches a policy that helps the planner."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -10,12 +11,13 @@ from worldmodels.behaviours.actor_critic import check_imagination
 from worldmodels.behaviours.actors import make_actor
 from worldmodels.behaviours.base import Behaviour, ParameterGroup, StartStates, sample_starts
 from worldmodels.behaviours.critic import Critic
-from worldmodels.behaviours.guidance import guided_score, proposals
 from worldmodels.behaviours.labels import LabelMemory, Labels
 from worldmodels.behaviours.returns import lambda_returns, step_weights
+from worldmodels.checks import check_at_least
 from worldmodels.dynamics.base import map_state, select_state
 from worldmodels.planning.base import Planner
 from worldmodels.planning.cem import CEM
+from worldmodels.planning.mpc import policy_proposals
 from worldmodels.types import ActionSpace, Batch, Distribution, Losses, State
 from worldmodels.world_model import WorldModel
 
@@ -23,19 +25,20 @@ from worldmodels.world_model import WorldModel
 class Distillation(Behaviour):
     """A student learns what a planner would do where the student goes.
 
-    At every ``query_every``-th update the planner, helped by the student's proposals and with
-    the student's value at its horizon, decides in some replayed states and in some states that
-    the student visits in imagination (DAgger). The student learns these decisions, its value
-    learns what the student earns, and so the next teacher looks further.
+    At every ``query_every``-th update the teacher (a planner, with the student's value at its
+    horizon and rollouts of its policy among the candidates) is queried in some replayed states and
+    in some states that the student reaches in imagination (DAgger). The student learns these
+    labels, its value learns what the student earns, and so the next teacher looks further.
 
     Args:
         feature_dim: F.
         action_space: what an action is.
         teacher: the planner, called with the action space.
-        query_every: k, updates between two queries.
-        queries: states that the teacher decides in.
-        student_fraction: share of them that the student visits in imagination (DAgger); the others are
-            replayed. At 0 the student clones the teacher on the data alone.
+        query_every: k, updates between two rounds of queries.
+        queries: states that the teacher is queried in.
+        student_fraction: share of the queries in states that the student reaches in imagination
+            (DAgger); the others are replayed. At 0 the student clones the teacher on the data
+            alone.
         proposals: the student's rollouts among the teacher's candidates.
         memory: labels kept.
         labels: of them that the student learns from at every update.
@@ -76,12 +79,12 @@ class Distillation(Behaviour):
     ):
         super().__init__()
         check_imagination(horizon, starts, lambda_)
-        _check_lessons(query_every, queries, student_fraction, proposals, memory, labels)
-        _check_starts(queries, int(student_fraction * queries), starts)
+        reached = int(student_fraction * queries)
+        _check_queries(query_every, queries, student_fraction, proposals, memory, labels)
+        _check_starts(queries, reached, starts)
         self.teacher = teacher(action_space)
-        self.query_every, self.queries, self.proposals = query_every, queries, proposals
-        self.labels = labels
-        self.student_fraction = int(student_fraction * queries)
+        self.query_every, self.queries, self.reached = query_every, queries, reached
+        self.proposals, self.labels = proposals, labels
         self.horizon, self.starts, self.lambda_ = horizon, starts, lambda_
         self.actor = make_actor(feature_dim, action_space, hidden, layers)
         self.critic = Critic(feature_dim, hidden, layers, tau)
@@ -105,9 +108,9 @@ class Distillation(Behaviour):
             for part, rate in zip(parts, self.learning_rates, strict=True)
         ]
 
-    def after_update(self) -> None:
-        """The critic's target follows; queries are counted."""
-        self.critic.follow()
+    def update_target(self) -> None:
+        """The critic's target follows; updates are counted."""
+        self.critic.update_target()
         self.updates += 1
 
     def loss(self, world_model: WorldModel, batch: Batch, posterior: State) -> Losses:
@@ -116,69 +119,71 @@ class Distillation(Behaviour):
         # Nothing here learns through the model: the teacher's answers are data.
         with torch.no_grad():
             if self.updates % self.query_every == 0:
-                self.memory.add(self.teach(world_model, starts))
+                self.memory.add(self.query_teacher(world_model, starts))
         labels = self.memory.draw(self.labels)
-        missed = self.actor.imitation_loss(labels.feature, labels.action)
-        imitation = (labels.weight * missed).mean()
+        distance = self.actor.imitation_loss(labels.feature, labels.action)
+        imitation = (labels.weight * distance).mean()
         critic = self.value_loss(world_model, starts)
         entropy = self.actor(labels.feature).entropy()
         metrics = {"loss/imitation": imitation, "loss/critic": critic}
         metrics["policy_entropy"] = entropy.mean()
         return Losses(imitation + critic, {name: v.detach() for name, v in metrics.items()})
 
-    def teach(self, world_model: WorldModel, starts: StartStates) -> Labels:
-        """What the teacher does in some of the states, and in some that the student visits."""
-        state, alive = self._classroom(world_model, starts)
-        horizon = self.teacher.horizon
-        extra = proposals(world_model, self, state, horizon, self.proposals)
-        init = self.teacher.initial(len(alive)).to(extra)
-        plan = self.teacher.plan(guided_score(world_model, self, state), init, proposals=extra)
+    def query_teacher(self, world_model: WorldModel, starts: StartStates) -> Labels:
+        """The teacher's actions in some replayed states, and in some that the student reaches."""
+        state, continues = self._query_states(world_model, starts)
+        extra = policy_proposals(world_model, self, state, self.teacher.horizon, self.proposals)
+        init = self.teacher.initial(len(continues)).to(extra)  # N H A
+        score = partial(world_model.score, value=self.value)
+        plan = self.teacher.plan(score, state, init, proposals=extra)
         # Where the search ended, not the one plan that scored best there: that one was lucky, too,
         # and repeats itself half as well.
-        decided = self.teacher.proposal.mode(plan.params)
-        return Labels(world_model.feature(state), decided[:, 0], alive)
+        action = self.teacher.distribution.mode(plan.params)[:, 0]  # N A
+        return Labels(world_model.feature(state), action, continues)
 
     def value_loss(self, world_model: WorldModel, starts: StartStates) -> Float[Tensor, ""]:
-        """The critic's, about the lambda-returns of what the student does when it is imagined."""
+        """The critic's, about the lambda-returns of the student's imagined trajectories."""
+        if not next(self.critic.head.parameters()).requires_grad:
+            return starts.continues.new_zeros(())
         with torch.no_grad():
-            dream = world_model.imagine(starts.state, self._act, self.horizon)
-            value = self.critic.target(dream.feature[:, 1:])
-            returns = lambda_returns(dream.reward, dream.discount, value, self.lambda_)
-            weight = step_weights(dream.discount, starts.alive)
-        return (weight * self.critic.loss(dream.feature[:, :-1], returns)).mean()
+            trajectory = world_model.imagine(starts.state, self._sample, self.horizon)
+            value = self.critic.target(trajectory.feature[:, 1:])  # N H
+            returns = lambda_returns(
+                trajectory.reward, trajectory.discount, value, self.lambda_
+            )  # N H
+            weight = step_weights(trajectory.discount, starts.continues)  # N H
+        return (weight * self.critic.loss(trajectory.feature[:, :-1], returns)).mean()
 
-    def _classroom(self, world_model: WorldModel, starts: StartStates) -> StartStates:
+    def _query_states(self, world_model: WorldModel, starts: StartStates) -> StartStates:
         """Replayed states, and states that the student reaches from some of them."""
-        replayed = _first(starts, self.queries - self.student_fraction)
-        if not self.student_fraction:
+        replayed = _first(starts, self.queries - self.reached)
+        if not self.reached:
             return replayed
-        source = _first(starts, self.student_fraction)
-        student_fraction = world_model.follow(source.state, self._act, self.horizon).states
-        survival = (
-            world_model.discounts(world_model.feature(student_fraction)) / world_model.discount
-        )
-        alive = source.alive[:, None] * survival.cumprod(1)
-        depth = torch.randint(self.horizon, (len(alive),), device=alive.device)
+        source = _first(starts, self.reached)
+        trajectory = world_model.imagine(source.state, self._sample, self.horizon)
+        probability = trajectory.discount / world_model.discount  # N H
+        continues = source.continues[:, None] * probability.cumprod(1)
+        depth = torch.randint(self.horizon, (len(continues),), device=continues.device)
         rows = torch.arange(len(depth), device=depth.device)
-        reached = select_state(student_fraction, (rows, depth))
-        both = map_state(lambda *halves: torch.cat(halves), replayed.state, reached)
-        return StartStates(both, torch.cat([replayed.alive, alive[rows, depth]]))
+        state = select_state(trajectory.states, (rows, depth))  # N ...
+        both = map_state(lambda *halves: torch.cat(halves), replayed.state, state)
+        return StartStates(both, torch.cat([replayed.continues, continues[rows, depth]]))
 
-    def _act(self, feature: Tensor) -> Tensor:
+    def _sample(self, feature: Tensor) -> Tensor:
         return self.actor(feature).sample()
 
 
-def _check_starts(queries: int, student_fraction: int, starts: int | None) -> None:
-    needed = max(queries - student_fraction, student_fraction)
+def _check_starts(queries: int, reached: int, starts: int | None) -> None:
+    needed = max(queries - reached, reached)
     if starts is not None and starts < needed:
         raise ValueError(f"starts={starts}: queries={queries} need {needed} or more")
 
 
 def _first(starts: StartStates, count: int) -> StartStates:
-    return StartStates(select_state(starts.state, slice(count)), starts.alive[:count])
+    return StartStates(select_state(starts.state, slice(count)), starts.continues[:count])
 
 
-def _check_lessons(
+def _check_queries(
     query_every: int,
     queries: int,
     student_fraction: float,
@@ -188,8 +193,7 @@ def _check_lessons(
 ) -> None:
     if not 0 <= student_fraction <= 1:
         raise ValueError(f"student_fraction={student_fraction}: choose a share, 0 to 1")
-    lowest = {"query_every": (query_every, 1), "queries": (queries, 2)}
-    lowest |= {"proposals": (proposals, 1), "memory": (memory, queries), "labels": (labels, 1)}
-    for name, (number, least) in lowest.items():
-        if number < least:
-            raise ValueError(f"{name}={number}: choose {least} or more")
+    owner = "Distillation"
+    check_at_least(owner, 1, query_every=query_every, proposals=proposals, labels=labels)
+    check_at_least(owner, 2, queries=queries)
+    check_at_least(owner, queries, memory=memory)

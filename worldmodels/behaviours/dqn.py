@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from worldmodels.behaviours.algorithm import Algorithm
 from worldmodels.behaviours.base import ParameterGroup
-from worldmodels.behaviours.critic import check_tau, follow
+from worldmodels.behaviours.critic import check_tau, update_target
 from worldmodels.behaviours.q_values import DiscreteValue
 from worldmodels.behaviours.transitions import Transitions, weighted_mean
 from worldmodels.nn.distributions import OneHotStraightThrough
@@ -69,9 +69,9 @@ class DQN(Algorithm):
         """The network."""
         return [ParameterGroup(list(self.head.parameters()), self.learning_rate)]
 
-    def after_update(self) -> None:
+    def update_target(self) -> None:
         """The target follows."""
-        follow(self.target, self.head, self.tau)
+        update_target(self.target, self.head, self.tau)
 
     @torch.no_grad()
     def targets(self, transitions: Transitions) -> Float[Tensor, "N H"]:

@@ -16,7 +16,7 @@ class RolloutLength(nn.Module, ABC):
     """The number of imagined steps at an update.
 
     Attributes:
-        measured: how many steps ``follow`` wants to know the error of (0: none).
+        measured: how many steps ``update`` wants to know the error of (0: none).
     """
 
     measured: int = 0
@@ -25,7 +25,7 @@ class RolloutLength(nn.Module, ABC):
     def forward(self, update: int) -> int:
         """Steps at update number ``update``."""
 
-    def follow(self, errors: Float[Tensor, " H"]) -> None:
+    def update(self, errors: Float[Tensor, " H"]) -> None:
         """Hears of the model's error on held-out episodes, 1 to ``measured`` steps ahead."""
 
 
@@ -108,7 +108,7 @@ class ValidatedLength(RolloutLength):
         """As chosen last."""
         return int(self.steps)
 
-    def follow(self, errors: Float[Tensor, " H"]) -> None:
+    def update(self, errors: Float[Tensor, " H"]) -> None:
         """Counts the steps before the first one that is too wrong."""
         within = (errors <= self.tolerance).long().cumprod(0).sum()
         self.steps.copy_(within.clamp(min=1))
@@ -116,10 +116,10 @@ class ValidatedLength(RolloutLength):
 
 @torch.no_grad()
 def open_loop_error(world_model: WorldModel, batch: Batch, horizon: int) -> Float[Tensor, " H"]:
-    """How wrong the model is 1..H steps ahead: the share of the features' variance it misses.
+    """Open-loop error 1..H steps ahead: the fraction of the features' variance unexplained.
 
-    From every row that H recorded actions follow without a reset, the model imagines these
-    actions; its features are compared with those of the frames that came.
+    From every row that is followed by H recorded actions without a reset, the model predicts their
+    outcome; its features are compared with those of the frames that were recorded.
 
     Args:
         world_model: whose dreams are measured.
@@ -129,23 +129,23 @@ def open_loop_error(world_model: WorldModel, batch: Batch, horizon: int) -> Floa
     Raises:
         ValueError: when no row is followed by H actions.
     """
-    posterior = world_model.observe(batch.obs, batch.action, batch.is_first).posterior
-    feature = world_model.feature(posterior)
+    observed = world_model.observe(batch.obs, batch.action, batch.is_first)
+    posterior, feature = observed.posterior, observed.feature
     steps = batch.is_first.shape[1] - horizon
-    if steps < 1 or not (whole := _followed(batch, horizon)).any():
+    if steps < 1 or not (whole := _without_reset(batch, horizon)).any():
         raise ValueError(
             f"no sequence of {batch.is_first.shape[1]} rows has {horizon} steps without a reset: "
             "choose a larger batches.batch_length or a shorter rollout"
         )
     start = select_state(flatten_state(select_state(posterior, (slice(None), slice(steps)))), whole)
     actions = rearrange(batch.action[:, 1:].unfold(1, horizon, 1), "B T A H -> (B T) H A")[whole]
-    came = rearrange(feature[:, 1:].unfold(1, horizon, 1), "B T F H -> (B T) H F")[whole]
-    error = world_model.feature(world_model.dynamics.imagine(start, actions)) - came
-    spread = (came - came.mean((0, 1))).square().sum(-1).mean()
-    return error.square().sum(-1).mean(0) / spread.clamp(min=1e-8)
+    target = rearrange(feature[:, 1:].unfold(1, horizon, 1), "B T F H -> (B T) H F")[whole]
+    error = world_model.feature(world_model.dynamics.predict(start, actions)) - target  # N H F
+    variance = (target - target.mean((0, 1))).square().sum(-1).mean()
+    return error.square().sum(-1).mean(0) / variance.clamp(min=1e-8)  # H
 
 
-def _followed(batch: Batch, horizon: int) -> Tensor:
-    """Which rows, of those with ``horizon`` rows after them, are followed by no reset."""
+def _without_reset(batch: Batch, horizon: int) -> Tensor:
+    """Which rows, of those with ``horizon`` rows after them, have no reset among these."""
     resets = batch.is_first[:, 1:].unfold(1, horizon, 1).any(-1)
     return (~resets).flatten()

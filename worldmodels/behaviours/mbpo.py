@@ -10,7 +10,6 @@ from worldmodels.behaviours.algorithm import AlgorithmBehaviour, AlgorithmFactor
 from worldmodels.behaviours.base import StartStates, sample_starts
 from worldmodels.behaviours.branches import Branches, EveryState
 from worldmodels.behaviours.lengths import FixedLength, RolloutLength, open_loop_error
-from worldmodels.behaviours.model_free import dreams
 from worldmodels.behaviours.sac import SAC
 from worldmodels.behaviours.transitions import (
     Transitions,
@@ -19,7 +18,7 @@ from worldmodels.behaviours.transitions import (
 )
 from worldmodels.dynamics.base import select_state
 from worldmodels.types import ActionSpace, Batch, Losses, State
-from worldmodels.world_model import WorldModel
+from worldmodels.world_model import LatentModel, WorldModel
 
 
 class _Share(NamedTuple):
@@ -42,7 +41,7 @@ class MBPO(AlgorithmBehaviour):
         length: imagined steps: ``FixedLength``, ``LinearLength`` or ``ValidatedLength``.
         real_ratio: weight of the mean loss over replayed transitions, against that over imagined
             ones, however many there are of each: 0 learns from the model alone, 1 from replay
-            alone. 0 for learners that are ``on_policy``, such as PPO.
+            alone. 0 for algorithms that are ``on_policy``, such as PPO.
         starts: rollouts at every update, in turn from all that ``branches`` offers; one from each
             when None.
         branches: where rollouts start: ``EveryState`` or ``EpisodeStarts``.
@@ -71,7 +70,7 @@ class MBPO(AlgorithmBehaviour):
         if self.algorithm.on_policy and real_ratio > 0:
             raise ValueError(
                 f"real_ratio={real_ratio}: {type(self.algorithm).__name__} learns from its present "
-                "policy's transitions alone, replay holds older ones': give --behaviour.real_ratio 0"
+                "policy's transitions alone, replay holds older ones: give --behaviour.real_ratio 0"
             )
         if starts is not None and starts < 1:
             raise ValueError(f"starts={starts}: choose 1 or more")
@@ -80,18 +79,18 @@ class MBPO(AlgorithmBehaviour):
         self.validates = self.length.measured > 0
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
-    def after_update(self) -> None:
+    def update_target(self) -> None:
         """The algorithm's targets follow; updates are counted."""
-        super().after_update()
+        super().update_target()
         self.updates += 1
 
-    def loss(self, world_model: WorldModel, batch: Batch, posterior: State) -> Losses:
+    def loss(self, world_model: LatentModel, batch: Batch, posterior: State) -> Losses:
         """The algorithm's loss on both kinds of transitions, each weighted by its share.
 
         Raises:
             TypeError: when there is no model of the world: nothing would train the encoder.
         """
-        if not dreams(world_model):
+        if not isinstance(world_model, WorldModel):
             raise TypeError("MBPO needs a world model: give --model WorldModel or use ModelFree")
         steps = self.length(int(self.updates))
         total, metrics = torch.zeros((), device=batch.reward.device), {}
@@ -106,7 +105,7 @@ class MBPO(AlgorithmBehaviour):
     def validate(self, world_model: WorldModel, batch: Batch) -> dict[str, Tensor]:
         """Lets the rollout length follow the model's error."""
         errors = open_loop_error(world_model, batch, self.length.measured)
-        self.length.follow(errors)
+        self.length.update(errors)
         return {f"open_loop_error/{step}": error for step, error in enumerate(errors, 1)}
 
     @torch.no_grad()
@@ -131,11 +130,13 @@ class MBPO(AlgorithmBehaviour):
         drawn = sample_starts(batch, posterior, self.starts, self.branches.eligible(batch))
         starts = drawn if self.starts is None else _in_turn(drawn, self.starts)
         dream = world_model.imagine(starts.state, self.algorithm.act, steps)
-        return imagined_transitions(dream, starts.alive, world_model.discount)
+        return imagined_transitions(dream, starts.continues, world_model.discount)
 
 
 def _in_turn(starts: StartStates, count: int) -> StartStates:
     """``count`` of them, the same ones again where there are fewer (none where there is none)."""
-    available = len(starts.alive)
-    rows = torch.arange(count if available else 0, device=starts.alive.device) % max(available, 1)
-    return StartStates(select_state(starts.state, rows), starts.alive[rows])
+    available = len(starts.continues)
+    rows = torch.arange(count if available else 0, device=starts.continues.device) % max(
+        available, 1
+    )
+    return StartStates(select_state(starts.state, rows), starts.continues[rows])

@@ -60,7 +60,12 @@ class PPO(Algorithm):
     ):
         super().__init__()
         _check_options(refresh, clip, lambda_)
-        self.refresh, self.clip, self.lambda_, self.entropy_coef = refresh, clip, lambda_, entropy
+        self.refresh, self.clip, self.lambda_, self.entropy_coef = (
+            refresh,
+            clip,
+            lambda_,
+            entropy_coef,
+        )
         self.actor = make_actor(feature_dim, action_space, hidden, layers)
         self.older = copy.deepcopy(self.actor).requires_grad_(False)
         self.critic = Critic(feature_dim, hidden, layers, tau)
@@ -87,9 +92,9 @@ class PPO(Algorithm):
             for part, rate in zip(parts, self.learning_rates, strict=True)
         ]
 
-    def after_update(self) -> None:
+    def update_target(self) -> None:
         """The critic's target follows; every ``refresh`` updates the older policy catches up."""
-        self.critic.follow()
+        self.critic.update_target()
         self.updates += 1
         if self.updates % self.refresh == 0:
             self.older.load_state_dict(self.actor.state_dict())

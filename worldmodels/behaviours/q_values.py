@@ -13,7 +13,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from worldmodels.behaviours.critic import check_tau, follow
+from worldmodels.behaviours.critic import check_tau, update_target
 from worldmodels.nn.blocks import MLP, zero_init
 from worldmodels.nn.distributions import OneHotStraightThrough, TwoHot, symexp_bins
 from worldmodels.nn.heads import GaussianRewardHead
@@ -228,9 +228,9 @@ class DoubleQ(nn.Module):
         self.heads = _pair(feature_dim, action_space, hidden, layers, scale)
         self.target = copy.deepcopy(self.heads).requires_grad_(False)
 
-    def follow(self) -> None:
+    def update_target(self) -> None:
         """Moves the target a little towards the heads."""
-        follow(self.target, self.heads, self.tau)
+        update_target(self.target, self.heads, self.tau)
 
 
 def _pair(

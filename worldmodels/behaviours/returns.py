@@ -32,22 +32,22 @@ def lambda_returns(
     Reference: Hafner et al., 2023 (DreamerV3), equation 7; Sutton and Barto, 2018, equation 12.2.
     """
     known, kept = reward + (1 - lambda_) * discount * value, lambda_ * discount
-    carried, returns = value[:, -1], []
+    following, returns = value[:, -1], []
     for k in range(reward.shape[1] - 1, -1, -1):
-        carried = known[:, k] + kept[:, k] * carried
-        returns.append(carried)
-    return torch.stack(returns[::-1], 1)
+        following = known[:, k] + kept[:, k] * following  # N
+        returns.append(following)
+    return torch.stack(returns[::-1], 1)  # N H
 
 
 def step_weights(
-    discount: Float[Tensor, "N H"], alive: Float[Tensor, " N"]
+    discount: Float[Tensor, "N H"], continues: Float[Tensor, " N"]
 ) -> Float[Tensor, "N H"]:
     """How much each of the states 0..H-1 counts: the discounted chance that it is reached.
 
-    A rollout from a terminal state (``alive`` 0) describes nothing that can happen: it counts
+    A rollout from a terminal state (``continues`` 0) describes nothing that can happen: it counts
     nothing. The weights carry no gradient: an actor must not learn to end what is not rewarding.
     """
-    reached = torch.cat([alive[:, None], discount[:, :-1]], 1)
+    reached = torch.cat([continues[:, None], discount[:, :-1]], 1)
     return reached.cumprod(1).detach()
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from worldmodels.behaviours.actors import make_actor
 from worldmodels.behaviours.algorithm import Algorithm
-from worldmodels.behaviours.base import ParameterGroup, frozen
+from worldmodels.behaviours.base import ParameterGroup, detached
 from worldmodels.behaviours.q_values import DoubleQ
 from worldmodels.behaviours.transitions import Transitions, weighted_mean
 from worldmodels.types import ActionSpace, Distribution, Losses
@@ -80,9 +80,9 @@ class SAC(Algorithm):
             for part, rate in zip(parts, self.learning_rates, strict=True)
         ]
 
-    def after_update(self) -> None:
+    def update_target(self) -> None:
         """The critics' targets follow."""
-        self.critics.follow()
+        self.critics.update_target()
 
     @torch.no_grad()
     def targets(self, transitions: Transitions) -> Float[Tensor, "N H"]:
@@ -100,8 +100,7 @@ class SAC(Algorithm):
         feature = transitions.feature.detach()
         policy = self.actor(feature)
         entropy = policy.entropy()
-        with frozen(self.critics):
-            value = self.critics.heads.value(policy, feature)
+        value = detached(self.critics.heads).value(policy, feature)
         temperature = self.log_temperature.exp()
         parts = {
             "loss/critic": critic,

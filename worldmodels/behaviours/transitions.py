@@ -48,18 +48,20 @@ def replayed_transitions(
 
 
 def imagined_transitions(
-    dream: Trajectory, alive: Float[Tensor, " N"], discount: float
+    trajectory: Trajectory, continues: Float[Tensor, " N"], discount: float
 ) -> Transitions:
     """The transitions of imagined rollouts, each weighted by the chance that it comes to it.
 
     Args:
-        dream: the rollouts.
-        alive: 0 where a rollout starts in a terminal state: nothing follows from there.
+        trajectory: the rollouts.
+        continues: 0 where a rollout starts in a terminal state: nothing follows from there.
         discount: gamma of the model that imagined, which the weights must not contain.
     """
-    weight = step_weights(dream.discount / discount, alive)
-    before, after = dream.feature[:, :-1], dream.feature[:, 1:]
-    return Transitions(before, dream.action, dream.reward, dream.discount, after, weight)
+    weight = step_weights(trajectory.discount / discount, continues)
+    before, after = trajectory.feature[:, :-1], trajectory.feature[:, 1:]
+    return Transitions(
+        before, trajectory.action, trajectory.reward, trajectory.discount, after, weight
+    )
 
 
 def weighted_mean(values: Float[Tensor, "N H"], weight: Float[Tensor, "N H"]) -> Float[Tensor, ""]:

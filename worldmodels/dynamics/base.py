@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from einops import rearrange, repeat
@@ -10,13 +10,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from worldmodels.types import State
-
-
-class Observed(NamedTuple):
-    """States along an observed sequence: corrected by each frame, and predicted before it."""
-
-    posterior: State
-    prior: State
 
 
 def map_state(function: Callable[..., Tensor], *states: State) -> State:
@@ -92,9 +85,9 @@ class Dynamics(nn.Module, ABC):
     def feature(self, state: State) -> Float[Tensor, "*batch F"]:
         """What heads, decoders, policies and values read."""
 
-    def spread(self, state: State, count: int) -> State:
-        """The starts of ``count`` plans per row, ``particles`` each: ``B ... -> (B N P) ...``."""
-        return repeat_state(state, count * self.particles)
+    def plan_starts(self, state: State, plans: int) -> State:
+        """Start states of ``plans`` plans per row, ``particles`` each: ``B ... -> (B N P) ...``."""
+        return repeat_state(state, plans * self.particles)
 
     def disagreement(self, state: State, action: Float[Tensor, "B A"]) -> Float[Tensor, " B"]:
         """How much the members of an ensemble differ about the next step.
@@ -122,39 +115,50 @@ class Dynamics(nn.Module, ABC):
         action: Float[Tensor, "B T A"],
         is_first: Bool[Tensor, "B T"],
         state: State | None = None,
-    ) -> Observed:
-        """Filters a sequence; ``state`` continues an earlier one (the initial state when None)."""
+    ) -> tuple[State, State]:
+        """Filters a sequence of embedded frames.
+
+        Args:
+            embed: embeddings of the frames.
+            action: the actions that led to them.
+            is_first: where an episode begins; state and action are forgotten there.
+            state: continues an earlier sequence; the initial state when None.
+
+        Returns:
+            The posterior states (corrected by each frame) and the prior states (predicted before
+            it), leading axes B T.
+        """
         state = self.initial(len(embed)) if state is None else state
         posteriors, priors = [], []
         for t in range(embed.shape[1]):
-            prior = self.step(state, action[:, t], is_first[:, t])
-            state = self.posterior(prior, embed[:, t])
+            prior = self.step(state, action[:, t], is_first[:, t])  # B ...
+            state = self.posterior(prior, embed[:, t])  # B ...
             priors.append(prior)
             posteriors.append(state)
-        return Observed(stack_states(posteriors, 1), stack_states(priors, 1))
+        return stack_states(posteriors, 1), stack_states(priors, 1)  # B T ...
 
-    def unroll(
+    def predict_steps(
         self, state: State, actions: Float[Tensor, "N H A"], plans: int = 1
     ) -> Iterator[State]:
         """Predicts H steps under given actions, one after the other; each state has rows N.
 
         Args:
-            state: rows N, laid out as by ``spread`` where there are several plans.
+            state: rows N, laid out as by ``plan_starts`` where there are several plans.
             actions: one plan per row.
             plans: plans per start. They meet the same noise (common random numbers), so that the
                 better plan wins and not the luckier one. This plain loop leaves noise to
-                ``prior``; dynamics that draw any override it.
+                ``prior``; dynamics that draw any override it (``check dynamics`` tests it).
         """
-        for action in actions.unbind(1):
+        for action in actions.unbind(1):  # N A
             state = self.prior(state, action)
             yield state
 
-    def imagine(self, state: State, actions: Float[Tensor, "N H A"], plans: int = 1) -> State:
-        """All states of ``unroll``; their leading axes are N H."""
-        return stack_states(list(self.unroll(state, actions, plans)), 1)
+    def predict(self, state: State, actions: Float[Tensor, "N H A"], plans: int = 1) -> State:
+        """All states of ``predict_steps``; their leading axes are N H."""
+        return stack_states(list(self.predict_steps(state, actions, plans)), 1)
 
-    def shared(self, draws: Tensor, plans: int) -> Tensor:
-        """Draws that ``plans`` of each start share: ``... (B P) S -> ... (B N P) S``."""
+    def shared(self, noise: Tensor, plans: int) -> Tensor:
+        """Noise that the ``plans`` of each start share: ``... (B P) S -> ... (B N P) S``."""
         if plans == 1:
-            return draws
-        return repeat(draws, "... (B P) S -> ... (B N P) S", N=plans, P=self.particles)
+            return noise
+        return repeat(noise, "... (B P) S -> ... (B N P) S", N=plans, P=self.particles)

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from worldmodels.dynamics.base import Dynamics, Observed, repeat_state
+from worldmodels.dynamics.base import Dynamics, repeat_state
 from worldmodels.dynamics.latents import CategoricalLatent, GaussianLatent, Latent
 from worldmodels.dynamics.members import Propagation, TSinf, group_rows
 from worldmodels.dynamics.rssm import RSSM
@@ -103,11 +103,11 @@ class Ensemble(RSSM):
         state = super().initial(batch)
         return EnsembleState(*state, self._in_turn(batch))
 
-    def spread(self, state: EnsembleState, count: int) -> EnsembleState:
-        """StartStates of ``count`` plans per row; the members share a plan's particles evenly."""
-        spread = repeat_state(state, count * self.particles)
+    def plan_starts(self, state: EnsembleState, plans: int) -> EnsembleState:
+        """Start states of ``plans`` plans per row; members share a plan's particles evenly."""
+        starts = repeat_state(state, plans * self.particles)  # (B N P) ...
         in_turn = self._in_turn(self.particles)
-        return spread._replace(member=repeat(in_turn, "P -> (N P)", N=len(state.member) * count))
+        return starts._replace(member=repeat(in_turn, "P -> (N P)", N=len(state.member) * plans))
 
     def prior(self, state: EnsembleState, action: Float[Tensor, "B A"]) -> EnsembleState:
         """One step by the member that is next."""
@@ -151,12 +151,12 @@ class Ensemble(RSSM):
         action: Float[Tensor, "B T A"],
         is_first: Bool[Tensor, "B T"],
         state: EnsembleState | None = None,
-    ) -> Observed:
+    ) -> tuple[EnsembleState, EnsembleState]:
         """The base loop: who predicts a step must be known before it."""
         with torch.autocast(embed.device.type, enabled=False):
             return Dynamics.observe(self, embed.float(), action, is_first, state)
 
-    def unroll(
+    def predict_steps(
         self, state: EnsembleState, actions: Float[Tensor, "N H A"], plans: int = 1
     ) -> Iterator[EnsembleState]:
         """The base loop, with members and noise drawn for one plan of each start."""

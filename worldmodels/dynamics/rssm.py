@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from worldmodels.dynamics.base import Dynamics, Observed, stack_states, where_state
+from worldmodels.dynamics.base import Dynamics, stack_states, where_state
 from worldmodels.dynamics.latents import CategoricalLatent, GaussianLatent, Latent
 from worldmodels.nn.blocks import MLP, LayerNorm, NormGRUCell, rounded
 from worldmodels.types import State
@@ -35,8 +35,8 @@ class RSSMState(NamedTuple):
 class RSSM(Dynamics):
     """A GRU memory with a stochastic latent; use a subclass that names the latent.
 
-    ``observe`` and ``imagine`` run in float32 whatever the mixed precision around them: at the
-    sizes of training the casts cost more than the arithmetic saves. ``unroll`` follows it.
+    ``observe`` and ``predict`` run in float32 whatever the mixed precision around them: at the
+    sizes of training the casts cost more than the arithmetic saves. ``predict_steps`` follows it.
 
     Reference: Hafner et al., 2019 (PlaNet), equation 4.
     """
@@ -95,54 +95,54 @@ class RSSM(Dynamics):
         action: Float[Tensor, "B T A"],
         is_first: Bool[Tensor, "B T"],
         state: RSSMState | None = None,
-    ) -> Observed:
+    ) -> tuple[RSSMState, RSSMState]:
         """The base loop with all that is not sequential taken out of it."""
         with torch.autocast(embed.device.type, enabled=False):
             batch, steps = is_first.shape
             fresh = self.initial(batch)
-            carried = fresh if state is None else state
-            embeds = self.embed_in(embed.float()).unbind(1)
-            actions = self.action_in(action * (~is_first)[..., None]).unbind(1)
-            noise = self.latent.noise((steps, batch), fresh.stoch)
+            previous = fresh if state is None else state
+            embeds = self.embed_in(embed.float()).unbind(1)  # T times B X
+            actions = self.action_in(action * (~is_first)[..., None]).unbind(1)  # T times B X
+            noise = self.latent.noise((steps, batch), fresh.stoch)  # T B S
             # Batches without a reset inside are common: skip the blend there.
             resets = is_first.any(0).tolist()
             posteriors = []
             for t in range(steps):
                 if resets[t]:
-                    carried = where_state(is_first[:, t], fresh, carried)
-                deter = self._advance(carried.deter, carried.stoch, actions[t])
-                params = self._posterior_params(deter, embeds[t])
-                carried = RSSMState(deter, self.latent.sample(params, noise[t]), params)
-                posteriors.append(carried)
-            posterior = stack_states(posteriors, 1)
-            prior_params = self.latent.params(self.prior_net(posterior.deter))
-            return Observed(posterior, self._sampled(posterior.deter, prior_params))
+                    previous = where_state(is_first[:, t], fresh, previous)
+                deter = self._advance(previous.deter, previous.stoch, actions[t])  # B D
+                params = self._posterior_params(deter, embeds[t])  # B P
+                previous = RSSMState(deter, self.latent.sample(params, noise[t]), params)
+                posteriors.append(previous)
+            posterior = stack_states(posteriors, 1)  # B T ...
+            prior_params = self.latent.params(self.prior_net(posterior.deter))  # B T P
+            return posterior, self._sampled(posterior.deter, prior_params)
 
-    def imagine(self, state: State, actions: Float[Tensor, "N H A"], plans: int = 1) -> State:
+    def predict(self, state: State, actions: Float[Tensor, "N H A"], plans: int = 1) -> State:
         """The base loop in float32."""
         with torch.autocast(actions.device.type, enabled=False):
-            return super().imagine(state, actions, plans)
+            return super().predict(state, actions, plans)
 
-    def unroll(
+    def predict_steps(
         self, state: RSSMState, actions: Float[Tensor, "N H A"], plans: int = 1
     ) -> Iterator[RSSMState]:
         """The base loop with joined products and all its noise drawn at once.
 
         Under autocast, what products read is rounded once, as the states that are handed out;
-        the memory itself is carried on as it is.
+        the memory itself stays in full precision from step to step.
         """
         count, steps = actions.shape[:2]
-        noise = self.shared(self.latent.noise((steps, count // plans), state.stoch), plans)
-        joined = rounded(torch.cat([self.stoch_in.weight, self.action_in.weight], 1))
+        noise = self.shared(self.latent.noise((steps, count // plans), state.stoch), plans)  # H N S
+        joined = rounded(torch.cat([self.stoch_in.weight, self.action_in.weight], 1))  # X S+A
         gates = rounded(torch.cat([self.cell.from_input.weight, self.cell.from_hidden.weight], 1))
         deter, seen, stoch = state.deter, rounded(state.deter), rounded(state.stoch)
         for action, drawn in zip(rounded(actions).unbind(1), noise, strict=True):
-            moved = F.linear(torch.cat([stoch, action], 1), joined, self.stoch_in.bias)
-            hidden = rounded(F.silu(self.input_norm(moved)))
-            deter = self.cell.move(F.linear(torch.cat([hidden, seen], 1), gates), deter)
+            moved = F.linear(torch.cat([stoch, action], 1), joined, self.stoch_in.bias)  # N X
+            hidden = rounded(F.silu(self.input_norm(moved)))  # N X
+            deter = self.cell.move(F.linear(torch.cat([hidden, seen], 1), gates), deter)  # N D
             seen = rounded(deter)
-            params = self.latent.params(self.prior_net(seen))
-            stoch = rounded(self.latent.sample(params, drawn))
+            params = self.latent.params(self.prior_net(seen))  # N P
+            stoch = rounded(self.latent.sample(params, drawn))  # N S
             yield RSSMState(seen, stoch, params)
 
     def _advance(self, deter: Tensor, stoch: Tensor, projected_action: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The project's actions (numbers in [-1, 1], or one-hot) as an environment's own."""
+"""The project's actions (numbers in [-1, 1], or one-hot) in an environment's own format."""
 
 from abc import ABC, abstractmethod
 from math import prod
@@ -14,7 +14,7 @@ _UNBOUNDED = 1e30
 
 
 class ActionCodec(ABC):
-    """What an action is to the project, and how N of them become the environment's.
+    """Translates N of the project's actions into those of an environment.
 
     Attributes:
         space: what an action is.
@@ -24,12 +24,17 @@ class ActionCodec(ABC):
     space: ActionSpace
     name: str
 
-    def decode(self, action: Float32[np.ndarray, "N A"]) -> Shaped[np.ndarray, "N ..."]:
+    def decode(
+        self, action: Float32[np.ndarray, "N A"], num_envs: int
+    ) -> Shaped[np.ndarray, "N ..."]:
         """The environment's own actions, one per row.
 
         Raises:
-            ValueError: when the width is not that of the action space, or a number is not finite.
+            ValueError: when there is not one row for each environment, the width is not that of
+                the action space, or a number is not finite.
         """
+        if len(action) != num_envs:
+            raise ValueError(f"{self.name}: {len(action)} actions for {num_envs} environments")
         if action.ndim != 2 or action.shape[1] != self.space.dim:
             raise ValueError(
                 f"{self.name}: actions of shape {action.shape}; give (N, {self.space.dim})"
@@ -68,6 +73,15 @@ class Numbers(ActionCodec):
         scaled = np.clip(self._low + unit * (self._high - self._low), self._low, self._high)
         whole = np.issubdtype(self._dtype, np.integer)
         return (np.rint(scaled) if whole else scaled).astype(self._dtype)
+
+
+def random_actions(
+    space: ActionSpace, num: int, rng: np.random.Generator
+) -> Float32[np.ndarray, "N A"]:
+    """Uniform actions: numbers in [-1, 1], or one-hot choices."""
+    if space.discrete:
+        return np.eye(space.dim, dtype=np.float32)[rng.integers(space.dim, size=num)]
+    return rng.uniform(-1, 1, (num, space.dim)).astype(np.float32)
 
 
 def action_codec(space: spaces.Space, name: str) -> ActionCodec:

@@ -17,11 +17,11 @@ from jaxtyping import Float32
 
 from worldmodels.envs.actions import action_codec
 from worldmodels.envs.base import Frames, PixelEnv
-from worldmodels.envs.request import unknown
+from worldmodels.envs.request import check_options, unknown
 
 _FRAMES_PER_SECOND = 60.0
 
-# What an argument of ours decides already.
+# Options that an argument of `make_env` sets already.
 _TAKEN = {
     "game": "id",
     "num_envs": "num_envs",
@@ -32,8 +32,8 @@ _TAKEN = {
     "max_num_frames_per_episode": "time_limit",
 }
 
-# What would break the rows: one frame each, all copies in each, numbered choices as actions, and
-# an end only where the game ends.
+# Options that would break the rows of `Frames`: one frame each, all copies in every step, choices
+# as actions, and an end only where the game ends.
 _FIXED = {
     "batch_size",
     "stack_num",
@@ -48,7 +48,7 @@ _FIXED = {
 class AtariPixelEnv(PixelEnv):
     """N copies of one Atari game, stepped in parallel by C++ threads.
 
-    What is not an argument is as the id says: ``-v5`` repeats the last action with probability
+    The id decides what is no argument: ``-v5`` repeats the last action with probability
     0.25 (sticky actions) and offers the actions of that game. An episode's first row comes after
     up to ``noop_max`` (30) idle frames and, where the game has it, a press of FIRE. With
     ``action_repeat`` above 1 a frame is the maximum of the last two, since many games draw their
@@ -67,7 +67,7 @@ class AtariPixelEnv(PixelEnv):
             ``repeat_action_probability``.
 
     Raises:
-        ValueError: when the game or an option does not exist, or the option is not free.
+        ValueError: when the game or an option does not exist, or the option may not be set.
 
     Reference: Machado et al. 2018, "Revisiting the Arcade Learning Environment", section 5.
     """
@@ -107,7 +107,7 @@ class AtariPixelEnv(PixelEnv):
         self._late = np.zeros(num_envs, dtype=bool)
 
     def reset(self, seed: int) -> Frames:
-        """StartStates a new episode everywhere; copy i is seeded with ``seed + i``."""
+        """Starts a new episode everywhere; copy i is seeded with ``seed + i``."""
         # ALE takes 31 bits and reads -1 as "no seed".
         seeds = (seed + np.arange(self.num_envs)) % 2**31
         screens, _ = self._env.reset(seed=seeds)
@@ -117,14 +117,12 @@ class AtariPixelEnv(PixelEnv):
         return self._frames(screens, np.zeros(self.num_envs), np.ones(self.num_envs, dtype=bool))
 
     def step(self, action: Float32[np.ndarray, "N A"]) -> Frames:
-        """One agent step everywhere; ended copies start anew instead."""
         is_first = self._terminal | self._late
-        if len(action) != self.num_envs:
-            raise ValueError(f"{self.name}: {len(action)} actions for {self.num_envs} environments")
-        screens, score, terminated, _, _ = self._env.step(self._codec.decode(action))
+        decoded = self._codec.decode(action, self.num_envs)
+        screens, score, terminated, _, _ = self._env.step(decoded)
         if self._late.any():
             # ALE restarted what terminated, but it knows nothing of our limit: those copies took
-            # one more step, which nobody sees, and start anew now.
+            # one more step, which is not shown, and start anew now.
             screens, _ = self._env.reset(options={"reset_mask": self._late})
         self._elapsed = np.where(is_first, 0, self._elapsed + 1)
         self._terminal = np.asarray(terminated, dtype=bool) & ~is_first
@@ -132,7 +130,6 @@ class AtariPixelEnv(PixelEnv):
         return self._frames(screens, np.where(is_first, 0, score), is_first)
 
     def close(self) -> None:
-        """Closes the vector environment."""
         self._env.close()
 
     def _frames(self, screens: np.ndarray, reward: np.ndarray, is_first: np.ndarray) -> Frames:
@@ -158,7 +155,7 @@ def _vector_env(settings: dict[str, Any], num_envs: int, **ours: Any) -> AtariVe
 
 
 def _game(id: str) -> dict[str, Any]:
-    """What the id stands for: the game, its stickiness, its actions, its longest episode."""
+    """The registered settings of an id: game, sticky actions, action set, longest episode."""
     gymnasium.register_envs(ale_py)
     ids = [name for name in gymnasium.registry if name.startswith("ALE/")]
     if id not in ids:
@@ -174,6 +171,5 @@ def _checked(options: dict[str, Any], id: str) -> dict[str, Any]:
             raise ValueError(
                 f"env '{id}': option '{name}' is what {_TAKEN[name]} says; leave it out"
             )
-        if name not in free:
-            raise ValueError(f"env '{id}' has no option '{name}': choose from {', '.join(free)}")
+    check_options(id, options, free)
     return options

@@ -1,6 +1,7 @@
-"""What every environment looks like to the rest of the project."""
+"""The interface of every environment: batches of uint8 frames and scaled actions."""
 
 from abc import ABC, abstractmethod
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from worldmodels.types import ActionSpace, ObsShape
 
 
 class Frames(NamedTuple):
-    """What N environments show after one step, in the arrival convention of ``types.py``.
+    """The rows of N environments after one step, in the arrival convention of ``types.py``.
 
     One row per environment and step. After a row with ``is_last`` the next step ignores that
     environment's action, resets it, and returns the first row of a new episode: ``is_first`` set
@@ -22,6 +23,11 @@ class Frames(NamedTuple):
     is_first: Bool[np.ndarray, " N"]
     is_terminal: Bool[np.ndarray, " N"]
     is_last: Bool[np.ndarray, " N"]
+
+
+def row_bytes(obs_shape: ObsShape, action_space: ActionSpace) -> int:
+    """Bytes of one row in memory: a frame, float32 action and reward, two flags."""
+    return prod(obs_shape) + 4 * action_space.dim + 4 + 2
 
 
 class PixelEnv(ABC):
@@ -45,7 +51,7 @@ class PixelEnv(ABC):
 
     @abstractmethod
     def reset(self, seed: int) -> Frames:
-        """StartStates a new episode everywhere; the same seed gives the same episodes."""
+        """Starts a new episode everywhere; the same seed gives the same episodes."""
 
     @abstractmethod
     def step(self, action: Float32[np.ndarray, "N A"]) -> Frames:

@@ -1,12 +1,14 @@
-"""What an environment shows and gives, measured over some random steps."""
+"""Measures of an environment's frames, rewards and speed over some random steps."""
 
 import time
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool
 
-from worldmodels.envs.base import Frames, PixelEnv
+from worldmodels.checks import check_at_least
+from worldmodels.envs.actions import random_actions
+from worldmodels.envs.base import Frames, PixelEnv, row_bytes
 from worldmodels.envs.make import make_env
 from worldmodels.envs.wrappers import GymnasiumRows
 
@@ -23,23 +25,23 @@ class Range(NamedTuple):
 
 
 class EnvReport(NamedTuple):
-    """The outcome of `check_env`; ``str`` of it is a table.
+    """The result of `check_env`; ``str`` of it is a table.
 
     Attributes:
         name: the environment's id.
         num_envs: copies stepped together.
         steps: random agent steps taken, of all copies together.
-        facts: what the environment says of itself, by name.
+        facts: what the environment declares (frames, actions, time), by name.
         pixels: of all frames, 0..255.
         changing: share of steps whose frame differs from the one before.
-        alive: share of pixels (places, of all copies) that ever changed.
+        alive: share of pixel positions, of all copies, that ever changed.
         reward: per agent step, without the first rows of episodes.
         lengths: agent steps of the episodes that ended.
         returns: their sums of rewards, undiscounted.
         terminations: how many of these terminated (the others were truncated).
         steps_per_second: agent steps of all copies together, resets included.
         gb_per_million: memory of a million steps of replay, in GB (1e9 bytes).
-        warnings: what will hinder learning.
+        warnings: findings that will hinder learning.
     """
 
     name: str
@@ -88,7 +90,7 @@ class EnvReport(NamedTuple):
 
 
 def check_env(id: str, steps: int = 300, seed: int = 0, **options: Any) -> EnvReport:
-    """Makes an environment, takes random steps in it and reports what was seen.
+    """Makes an environment, takes random steps in it and reports on them.
 
     Args:
         id: as for ``make_env``.
@@ -107,26 +109,17 @@ def check_env(id: str, steps: int = 300, seed: int = 0, **options: Any) -> EnvRe
 
 
 def check_pixel_env(env: PixelEnv, steps: int = 300, seed: int = 0) -> EnvReport:
-    """`check_env` for an environment that exists already; it is reset, and stays open.
+    """`check_env` for an environment that is made already; it is reset, and stays open.
 
     Raises:
         ValueError: when ``steps`` is below 1, or the environment breaks its contract on the way.
     """
-    if steps < 1:
-        raise ValueError(f"steps={steps}: choose 1 or more")
+    check_at_least("check_env", 1, steps=steps)
     return _report(env, _random_steps(env, steps, seed))
 
 
-def random_action(env: PixelEnv, rng: np.random.Generator) -> Float32[np.ndarray, "N A"]:
-    """Uniform actions ``N A``: numbers in [-1, 1], or one-hot choices."""
-    space = env.action_space
-    if space.discrete:
-        return np.eye(space.dim, dtype=np.float32)[rng.integers(space.dim, size=env.num_envs)]
-    return rng.uniform(-1, 1, (env.num_envs, space.dim)).astype(np.float32)
-
-
-class _Seen(NamedTuple):
-    """What is kept of one row (or of all, stacked along time): everything but the frames."""
+class _Rows(NamedTuple):
+    """Statistics of one row, or of all rows stacked along time: everything but the frames."""
 
     reward: np.ndarray
     is_first: np.ndarray
@@ -137,9 +130,9 @@ class _Seen(NamedTuple):
 
 
 class _Sample(NamedTuple):
-    """All rows, ``steps + 1`` of them, where pixels ever changed, and the seconds of the steps."""
+    """All ``steps + 1`` rows, which pixels ever changed, and how long the steps took."""
 
-    seen: _Seen
+    rows: _Rows
     alive: Bool[np.ndarray, "N h w"]
     seconds: float
 
@@ -147,46 +140,46 @@ class _Sample(NamedTuple):
 def _random_steps(env: PixelEnv, steps: int, seed: int) -> _Sample:
     rng = np.random.default_rng(seed)
     before, seconds = env.reset(seed), 0.0
-    seen = [_look(before, before)]
+    rows = [_row(before, before)]
     alive = np.zeros((env.num_envs, *env.obs_shape[1:]), dtype=bool)
     for _ in range(steps):
-        action = random_action(env, rng)
+        action = random_actions(env.action_space, env.num_envs, rng)
         start = time.perf_counter()
         now = env.step(action)
         seconds += time.perf_counter() - start
-        seen.append(_look(before, now))
+        rows.append(_row(before, now))
         alive |= (before.obs != now.obs).any(1)
         before = now
-    stacked = _Seen(*(np.stack(field) for field in zip(*seen, strict=True)))
+    stacked = _Rows(*(np.stack(field) for field in zip(*rows, strict=True)))
     return _Sample(stacked, alive, seconds)
 
 
-def _look(before: Frames, now: Frames) -> _Seen:
+def _row(before: Frames, now: Frames) -> _Rows:
     changed = (before.obs != now.obs).any((1, 2, 3))
     pixels = np.array([now.obs.min(), now.obs.max(), now.obs.mean(dtype=np.float64)])
-    return _Seen(now.reward, now.is_first, now.is_terminal, now.is_last, changed, pixels)
+    return _Rows(now.reward, now.is_first, now.is_terminal, now.is_last, changed, pixels)
 
 
 def _report(env: PixelEnv, sample: _Sample) -> EnvReport:
-    seen = sample.seen
-    moved = ~seen.is_first
-    low, high, mean = seen.pixels.T
-    reward = seen.reward[moved].astype(np.float64)
-    episodes = _episodes_of(seen)
+    rows = sample.rows
+    moved = ~rows.is_first
+    low, high, mean = rows.pixels.T
+    reward = rows.reward[moved].astype(np.float64)
+    episodes = _episodes_of(rows)
     report = EnvReport(
         name=env.name,
         num_envs=env.num_envs,
         steps=int(moved.sum()),
         facts=_facts(env),
         pixels=Range(float(low.min()), float(high.max()), float(mean.mean())),
-        changing=float(seen.changed[moved].mean()),
+        changing=float(rows.changed[moved].mean()),
         alive=float(sample.alive.mean()),
         reward=Range(float(reward.min()), float(reward.max()), float(reward.mean())),
         lengths=[episode.length for episode in episodes],
         returns=[episode.total for episode in episodes],
-        terminations=int(seen.is_terminal.sum()),
+        terminations=int(rows.is_terminal.sum()),
         steps_per_second=float(moved.sum()) / sample.seconds,
-        gb_per_million=_row_bytes(env) * 1e6 / 1e9,
+        gb_per_million=row_bytes(env.obs_shape, env.action_space) * 1e6 / 1e9,
         warnings=[],
     )
     return report._replace(warnings=_warnings(report))
@@ -217,21 +210,16 @@ class _Episode(NamedTuple):
     total: float
 
 
-def _episodes_of(seen: _Seen) -> list[_Episode]:
-    """Those that ended, copy by copy."""
+def _episodes_of(rows: _Rows) -> list[_Episode]:
+    """The episodes that ended, copy by copy."""
     episodes = []
-    rows = zip(seen.is_first.T, seen.is_last.T, seen.reward.T, strict=True)
-    for is_first, is_last, reward in rows:
+    copies = zip(rows.is_first.T, rows.is_last.T, rows.reward.T, strict=True)
+    for is_first, is_last, reward in copies:
         starts, ends = np.flatnonzero(is_first), np.flatnonzero(is_last)
         for start, end in zip(starts, ends, strict=False):
             total = float(reward[start : end + 1].sum(dtype=np.float64))
             episodes.append(_Episode(int(end - start), total))
     return episodes
-
-
-def _row_bytes(env: PixelEnv) -> int:
-    # A frame, a float32 action, a float32 reward and two flags.
-    return int(np.prod(env.obs_shape)) + 4 * env.action_space.dim + 4 + 2
 
 
 def _warnings(report: EnvReport) -> list[str]:

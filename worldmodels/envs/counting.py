@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int, Shaped, UInt8
 
+from worldmodels.checks import check_at_least
 from worldmodels.envs.world import World, WorldStep
 from worldmodels.envs.worlds.drawing import SIDE
 from worldmodels.types import ActionSpace
@@ -36,9 +37,7 @@ class Counting(World):
     block = 8
 
     def __init__(self, length: int | None = None, time_limit: int = 10):
-        for name, value in {"length": length, "time_limit": time_limit}.items():
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1 step")
+        check_at_least("Counting", 1, length=length, time_limit=time_limit)
         self.length = length
         self.time_limit = time_limit
 
@@ -47,7 +46,7 @@ class Counting(World):
         return CountingState(np.zeros(num, dtype=np.int64), np.full(num, -1))
 
     def step(self, state: CountingState, action: Int[np.ndarray, " N"]) -> WorldStep:
-        """One more; the reward is the new count."""
+        """Adds 1 to the count, which is the reward too."""
         steps = state.steps + 1
         ended = np.zeros(steps.shape, dtype=bool) if self.length is None else steps >= self.length
         return WorldStep(CountingState(steps, action), steps.astype(np.float64), ended)

@@ -21,7 +21,7 @@ _FIX = (
 
 
 class DmcOptions(NamedTuple):
-    """What ``make_env(options=...)`` may set of a task.
+    """The options of a task that ``make_env(options=...)`` may set.
 
     Attributes:
         camera: number or name of the camera that films it.
@@ -55,7 +55,7 @@ def make_dmc(request: Request) -> SingleEnvs:
         _make_room(env, size)
     copies = [DmcEnv(env, size, options.camera) for env in loaded]
     try:
-        # Fail at the door: a broken renderer shows on its first frame only.
+        # A broken renderer fails on its first frame only: draw one now.
         copies[0].render()
     except _rendering_errors() as error:
         raise ValueError(f"env '{request.id}' cannot render ({error}): {_FIX}") from error
@@ -92,7 +92,6 @@ class DmcEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Float[np.ndarray, " D"], dict[str, Any]]:
-        """StartStates an episode; see ``gymnasium.Env.reset``."""
         super().reset(seed=seed)
         if seed is not None:
             self._env.task.random.seed(seed)
@@ -101,7 +100,6 @@ class DmcEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def step(
         self, action: Float[np.ndarray, " A"]
     ) -> tuple[Float[np.ndarray, " D"], float, bool, bool, dict[str, Any]]:
-        """One control step; see ``gymnasium.Env.step``."""
         step = self._env.step(action)
         # The suite's time limit ends an episode with discount 1: the task itself goes on.
         terminated = bool(step.last() and step.discount == 0)
@@ -109,18 +107,16 @@ class DmcEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         return _flat(step.observation), float(step.reward), terminated, truncated, {}
 
     def render(self) -> UInt8[np.ndarray, "h w 3"]:
-        """The current picture."""
         height, width = self._size
         return self._env.physics.render(height, width, camera_id=self._camera)
 
     def close(self) -> None:
-        """Frees the renderer."""
         self._env.close()
 
 
 def _import_suite(id: str) -> ModuleType:
     if sys.platform == "linux" and "DISPLAY" not in os.environ:
-        # Read once, on import: without a display EGL is the only way to the renderer.
+        # MuJoCo reads it once, on import; without a display only EGL reaches the renderer.
         os.environ.setdefault("MUJOCO_GL", "egl")
     try:
         from dm_control import suite

@@ -40,7 +40,7 @@ def make_registered(request: Request) -> PixelEnv:
             return VectorEnvs(vector, name, shape, repeat, request.obs_key)
         return _singles(request, lambda: _make(spec, request.options))
     except (GymnasiumError, ImportError) as error:
-        # Gymnasium's line names the missing package or the wrong argument.
+        # Gymnasium's message names the missing package or the wrong argument.
         raise ValueError(f"env '{request.id}' cannot be made: {error}") from error
 
 
@@ -94,7 +94,7 @@ def _make(spec: EnvSpec, options: dict[str, Any]) -> gymnasium.Env:
 def _renders(spec: EnvSpec) -> bool:
     creator = _creator(spec.entry_point)
     metadata = getattr(creator, "metadata", None) or {}
-    # A function has no metadata: ask it, if it takes the question.
+    # A function has no metadata: it renders if it has the argument.
     asked = not isinstance(creator, type) and "render_mode" in inspect.signature(creator).parameters
     return asked or "rgb_array" in metadata.get("render_modes", [])
 
@@ -155,7 +155,7 @@ def _check_options(request: Request, creator: Callable[..., Any], *more: str) ->
 
 
 def _check_batch(request: Request, env: VectorEnv | PixelEnv, name: str) -> None:
-    """Refuses what a ready-made batch cannot be given any more."""
+    """Refuses settings that differ from those of a batch that is made already."""
     if env.num_envs != request.num_envs:
         raise ValueError(
             f"env '{request.id}' made {env.num_envs} copies, num_envs={request.num_envs}: set "

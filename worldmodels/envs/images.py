@@ -1,4 +1,4 @@
-"""Whatever an environment shows, as uint8 images ``C h w`` of the wanted size and channels."""
+"""An environment's frames as uint8 images ``C h w`` of the wanted size and channels."""
 
 from typing import Any, NamedTuple
 
@@ -97,7 +97,7 @@ class ImageShaper:
         channels, height, width = self.obs_shape
         if frames.dtype != np.uint8 or frames.shape[1:] != (height, width, channels):
             return np.stack([self(frame) for frame in frames])
-        # Nothing but the axes moves: a batched simulator stays as fast as it is.
+        # The right size already: one copy of the batch, no loop over the environments.
         self._check(frames[0])
         return np.array(frames.transpose(0, 3, 1, 2), order="C", copy=True)
 

@@ -1,4 +1,4 @@
-"""`make_env`: one door for every environment."""
+"""`make_env`: makes every environment, whoever provides it."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def make_env(
             that is neither Discrete nor a bounded Box.
     """
     height, width = size
-    # Gymnasium's notation for "import this first"; ALE's games have their own door below.
+    # Gymnasium's notation for "import this first"; ALE's games are made below.
     id = id.removeprefix("ale_py:")
     request = Request(
         id, num_envs, (channels, height, width), action_repeat, time_limit, obs_key, options or {}

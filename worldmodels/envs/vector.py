@@ -23,12 +23,13 @@ class VectorEnvs(GymnasiumRows):
         env: the vector environment; it does its own action repeat and time limit.
         name: its id.
         obs_shape: wanted ``(C, h, w)``.
-        action_repeat: what the environment repeats (told, not done; its ``render_fps`` counts it).
+        action_repeat: how often the environment itself repeats an action; its ``render_fps``
+            counts agent steps.
         obs_key: the image's key in a Dict observation.
 
     Raises:
         ValueError: when there is no image to be had, the action space is not supported, the
-            environment does not tell its autoreset mode, or it ignores ``reset_mask``.
+            environment does not declare its autoreset mode, or it ignores ``reset_mask``.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class VectorEnvs(GymnasiumRows):
         self._elapsed = np.zeros(self.num_envs, dtype=np.int64)
 
     def reset(self, seed: int) -> Frames:
-        """StartStates a new episode everywhere; copy i is seeded with ``seed + i``."""
+        """Starts a new episode everywhere; copy i is seeded with ``seed + i``."""
         self._started = True
         self._ended, self._elapsed = np.zeros_like(self._ended), np.zeros_like(self._elapsed)
         obs, _ = self.env.reset(seed=seed)
@@ -61,7 +62,6 @@ class VectorEnvs(GymnasiumRows):
         return Frames(self._images(obs), reward, ~no, no, no.copy())
 
     def step(self, action: Float32[np.ndarray, "N A"]) -> Frames:
-        """One agent step everywhere; ended copies start anew instead."""
         decoded, starting = self._decoded(action), self._ended
         restart = self.autoreset is not AutoresetMode.NEXT_STEP and starting.any()
         if restart and self.autoreset is AutoresetMode.DISABLED:
@@ -82,7 +82,6 @@ class VectorEnvs(GymnasiumRows):
         )
 
     def close(self) -> None:
-        """Closes the environment."""
         self.env.close()
 
     def _restart(self, mask: Bool[np.ndarray, " N"]) -> Any:
@@ -133,7 +132,7 @@ def _autoreset_mode(env: VectorEnv, name: str) -> AutoresetMode:
     mode = env.metadata.get("autoreset_mode")
     if mode is None:
         raise ValueError(
-            f"{name} does not tell how it resets: set metadata['autoreset_mode'] to the "
+            f"{name} does not declare how it resets: set metadata['autoreset_mode'] to the "
             "gymnasium.vector.AutoresetMode it follows"
         )
     return AutoresetMode(mode)

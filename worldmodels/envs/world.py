@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8
 
+from worldmodels.checks import check_at_least, did_you_mean
 from worldmodels.types import ActionSpace
 
 WorldState = Any
@@ -16,7 +17,7 @@ WorldState = Any
 
 
 class WorldStep(NamedTuple):
-    """What N copies of a world do in one step: the next state and what came with it."""
+    """The result of one step of N copies of a world."""
 
     state: WorldState
     reward: Float[np.ndarray, " N"]
@@ -24,7 +25,7 @@ class WorldStep(NamedTuple):
 
 
 class World(ABC):
-    """A simulator of N copies at once that owns no state: the same arguments, the same answer.
+    """A stateless simulator of N copies at once: the same arguments give the same result.
 
     It can therefore also serve as the exact model for a planner that steps thousands of candidate
     states. Randomness enters through the generator given to ``reset`` alone; a world with noise in
@@ -32,7 +33,7 @@ class World(ABC):
 
     Attributes:
         action_space: what an action is.
-        time_limit: world steps after which the faces truncate an episode.
+        time_limit: world steps after which an episode is truncated.
         frame_rate: world steps per second of simulated time.
     """
 
@@ -80,9 +81,8 @@ def build_world(world: World | str, arguments: Mapping[str, Any] | None = None) 
     known = inspect.signature(make).parameters if arguments else {}
     for name in arguments or {}:
         if name not in known:
-            raise TypeError(
-                f"{make.__name__} has no argument '{name}': choose from {', '.join(known)}"
-            )
+            hint = did_you_mean(name, known)
+            raise TypeError(f"{make.__name__} has no argument '{name}': {hint}")
     return _checked(make(**arguments or {}), world)
 
 
@@ -93,7 +93,7 @@ def _checked(made: Any, asked: World | str) -> World:
 
 
 class Outcome(NamedTuple):
-    """What one agent step brought to N running episodes."""
+    """The result of one agent step of N running episodes."""
 
     reward: Float[np.ndarray, " N"]
     terminated: Bool[np.ndarray, " N"]
@@ -101,14 +101,12 @@ class Outcome(NamedTuple):
 
 
 class Episodes:
-    """N running episodes of one world: the bookkeeping that both Gymnasium faces share."""
+    """N running episodes of one world, for both of its Gymnasium environments."""
 
     def __init__(self, world: World, num: int, action_repeat: int, time_limit: int | None):
         self.world = world
         numbers = {"num_envs": num, "action_repeat": action_repeat, "time_limit": time_limit}
-        for name, value in numbers.items():
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1")
+        check_at_least(type(world).__name__, 1, **numbers)
         self.action_repeat = action_repeat
         # Counted in world steps, so that a repeat that does not divide the world's own limit
         # shortens the last agent step and every repeat plays the same episode length.
@@ -117,7 +115,7 @@ class Episodes:
         self.elapsed = np.zeros(num, dtype=np.int64)
 
     def start(self, rngs: Sequence[np.random.Generator], mask: Bool[np.ndarray, " N"]) -> None:
-        """StartStates a new episode where ``mask`` is set, each from its own generator."""
+        """Starts a new episode where ``mask`` is set, each from its own generator."""
         chosen = [rng for rng, starts in zip(rngs, mask, strict=True) if starts]
         fresh = [self.world.reset(rng, 1) for rng in chosen]
         fields = [np.concatenate(parts) for parts in zip(*fresh, strict=True)]

@@ -1,4 +1,4 @@
-"""The two Gymnasium faces of a world: one copy, and a batch of copies."""
+"""The two Gymnasium environments of a world: one copy, and a batch of copies."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -49,19 +49,16 @@ class WorldEnv(gymnasium.Env[np.ndarray, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """StartStates an episode; see ``gymnasium.Env.reset``."""
         super().reset(seed=seed)
         self._episodes.start([self.np_random], np.ones(1, dtype=bool))
         return self.render(), self._info()
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """One agent step; see ``gymnasium.Env.step``."""
         outcome = self._episodes.advance(np.asarray(action)[None], np.ones(1, dtype=bool))
         reward, terminated, truncated = (field.item() for field in outcome)
         return self.render(), reward, terminated, truncated, self._info()
 
     def render(self) -> np.ndarray:
-        """The current frame."""
         return self.world.render(self._episodes.state)[0]
 
     def _info(self) -> dict[str, Any]:
@@ -116,7 +113,7 @@ class WorldVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         seed: int | Sequence[int | None] | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """StartStates an episode everywhere.
+        """Starts an episode everywhere.
 
         ``seed`` is one number (copy i takes seed + i), one per copy, or None to go on with the
         generators as they are.
@@ -129,7 +126,6 @@ class WorldVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
     def step(
         self, actions: Any
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """One agent step everywhere; see ``gymnasium.vector.VectorEnv.step``."""
         starting = self._ended
         if starting.any():
             self._episodes.start(self._rngs, starting)
@@ -139,7 +135,6 @@ class WorldVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         return self.world.render(self._episodes.state), reward, terminated, truncated, self._info()
 
     def render(self) -> tuple[np.ndarray, ...]:
-        """The current frames."""
         return tuple(self.world.render(self._episodes.state))
 
     def _seed(self, seed: int | Sequence[int | None] | None) -> None:

@@ -18,7 +18,7 @@ from worldmodels.types import ObsShape
 
 
 class Interface(NamedTuple):
-    """What a single or vector environment of Gymnasium says about itself."""
+    """The attributes that single and vector environments of Gymnasium have in common."""
 
     num_envs: int
     observation_space: Space
@@ -28,7 +28,7 @@ class Interface(NamedTuple):
 
 
 class GymnasiumRows(PixelEnv):
-    """What single and vector environments share: the image, the actions and the checks.
+    """The base of single and vector environments: the image, the actions and the checks.
 
     Attributes:
         source: where the image comes from.
@@ -61,9 +61,7 @@ class GymnasiumRows(PixelEnv):
     def _decoded(self, action: np.ndarray) -> np.ndarray:
         if not self._started:
             raise RuntimeError(f"{self.name}: step() came before reset(seed); call reset first")
-        if len(action) != self.num_envs:
-            raise ValueError(f"{self.name}: {len(action)} actions for {self.num_envs} environments")
-        return self._codec.decode(action)
+        return self._codec.decode(action, self.num_envs)
 
     def _rendered(self, env: Any) -> Any:
         try:
@@ -131,12 +129,11 @@ class SingleEnvs(GymnasiumRows):
         self._elapsed = np.zeros(self.num_envs, dtype=np.int64)
 
     def reset(self, seed: int) -> Frames:
-        """StartStates a new episode everywhere; copy i is seeded with ``seed + i``."""
+        """Starts a new episode everywhere; copy i is seeded with ``seed + i``."""
         self._started = True
         return _frames([self._first(i, seed + i) for i in range(self.num_envs)])
 
     def step(self, action: Float32[np.ndarray, "N A"]) -> Frames:
-        """One agent step everywhere; ended copies start anew instead."""
         decoded = self._decoded(action)
         return _frames(
             [
@@ -146,7 +143,6 @@ class SingleEnvs(GymnasiumRows):
         )
 
     def close(self) -> None:
-        """Closes every environment."""
         for env in self.envs:
             env.close()
 

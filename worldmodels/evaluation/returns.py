@@ -10,7 +10,7 @@ from torch import Tensor
 
 from worldmodels.envs.base import PixelEnv
 from worldmodels.evaluation.statistics import bootstrap_interval
-from worldmodels.replay.collect import Actor, collect_episodes
+from worldmodels.replay.collect import FrameAgent, collect_episodes
 from worldmodels.replay.episode import Episode
 from worldmodels.viz.bands import Interval
 
@@ -52,7 +52,7 @@ class Returns(NamedTuple):
 class _Timed:
     """Acts like another agent and takes the time."""
 
-    def __init__(self, agent: Actor):
+    def __init__(self, agent: FrameAgent):
         self.agent = agent
         self.seconds: list[float] = []
 
@@ -76,7 +76,7 @@ class _Timed:
         return action, state
 
 
-def evaluate_returns(agent: Actor, env: PixelEnv, episodes: int, seed: int) -> Returns:
+def evaluate_returns(agent: FrameAgent, env: PixelEnv, episodes: int, seed: int) -> Returns:
     """Plays ``episodes`` without exploration.
 
     Raises:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from worldmodels.checks import check_at_least
 from worldmodels.planning.scoring import Scorer
-from worldmodels.planning.search import proposal
-from worldmodels.types import ActionSpace, ScoreFn
+from worldmodels.planning.search import search_distribution
+from worldmodels.types import ActionSpace, Configurable, ScoreFn, State
 
 
 class Plan(NamedTuple):
@@ -23,8 +23,8 @@ class Plan(NamedTuple):
     takes as ``init`` after shifting (the mean of the search distribution: real numbers, or class
     probabilities); ``value`` is the plan's predicted return; ``evaluations`` counts model
     evaluations (candidate plans scored per environment; a gradient step counts as two); ``elites``
-    are the best candidates, best first, as many as the planner's ``kept_elites``: proposals for the
-    next call after shifting.
+    are the best candidates, best first, as many as the planner's ``kept_elites``: proposals for
+    the next call after shifting.
     """
 
     actions: Float[Tensor, "B H A"]
@@ -34,7 +34,7 @@ class Plan(NamedTuple):
     elites: Float[Tensor, "B P H A"]
 
 
-class Planner(ABC):
+class Planner(Configurable, ABC):
     """Searches for the action sequence with the highest score.
 
     Subclasses take ``action_space`` and ``horizon`` as their first two arguments, everything else
@@ -51,25 +51,28 @@ class Planner(ABC):
     horizon: int
     kept_elites: int = 0
 
-    def __init__(self, action_space: ActionSpace, horizon: int, max_candidates_per_call: int):
+    def __init__(self, action_space: ActionSpace, horizon: int):
         check_at_least(self._name, 1, horizon=horizon)
-        check_at_least(self._name, 1, max_candidates_per_call=max_candidates_per_call)
         self.action_space, self.horizon = action_space, horizon
-        self.max_candidates_per_call = max_candidates_per_call
-        self.proposal = proposal(action_space)
+        self.distribution = search_distribution(action_space)
 
     @abstractmethod
     def plan(
         self,
         score: ScoreFn,
+        state: State,
         init: Float[Tensor, "B H A"],
         generator: torch.Generator | None = None,
         proposals: Float[Tensor, "B P H A"] | None = None,
     ) -> Plan:
-        """Improves ``init`` (a warm start, see ``initial``) under ``score``.
+        """Improves a warm start under a score.
 
-        Noise is drawn from ``generator`` (torch's default generator when None). ``proposals``
-        (of a policy, or of an earlier plan) join the candidates.
+        Args:
+            score: predicted return of candidate plans, called with ``state`` and the candidates.
+            state: the latent states that plans start from, rows B; handed on to ``score``.
+            init: the warm start (see ``initial``).
+            generator: of the candidates' noise; torch's default generator when None.
+            proposals: plans of a policy, or of an earlier decision, that join the candidates.
 
         Raises:
             ValueError: when a shape does not fit, or a score is not a finite number.
@@ -77,28 +80,28 @@ class Planner(ABC):
 
     def initial(self, batch: int) -> Float[Tensor, "B H A"]:
         """The cold start: zeros, or uniform probabilities."""
-        return self.proposal.initial(batch, self.horizon)
+        return self.distribution.initial(batch, self.horizon)
 
-    def shift(self, params: Float[Tensor, "B H A"], steps: int) -> Float[Tensor, "B H A"]:
+    def roll(self, params: Float[Tensor, "B H A"], steps: int) -> Float[Tensor, "B H A"]:
         """What is left of a plan's ``params`` after ``steps`` steps; the tail is ``initial``."""
-        return shift(params, self.initial(len(params)).to(params), steps)
+        return roll(params, self.initial(len(params)).to(params), steps)
 
     @property
     def _name(self) -> str:
         return type(self).__name__
 
     def _scorer(self, score: ScoreFn) -> Scorer:
-        return Scorer(score, self._name, self.max_candidates_per_call)
+        return Scorer(score, self._name)
 
     def _starts(self, init: Tensor, proposals: Tensor | None) -> Tensor:
         """The warm start's plan and the proposals as candidates ``[B, 1 + P, H, A]``."""
         self._check_shape("init", init, (len(init), self.horizon, self.action_space.dim))
-        warm = self.proposal.mode(init)[:, None]
+        warm = self.distribution.mode(init)[:, None]
         if proposals is None:
             return warm
         extra = proposals.shape[1]
         self._check_shape("proposals", proposals, (len(init), extra, *init.shape[1:]))
-        return torch.cat([warm, self.proposal.mode(proposals)], 1)
+        return torch.cat([warm, self.distribution.mode(proposals)], 1)
 
     def _check_shape(self, name: str, given: Tensor, expected: tuple[int, ...]) -> None:
         # Checked here, not by jaxtyping alone: outside of tests its hook is off.
@@ -109,7 +112,7 @@ class Planner(ABC):
             )
 
 
-def shift(
+def roll(
     plan: Float[Tensor, "*batch H A"], tail: Float[Tensor, "*batch H A"], steps: int
 ) -> Float[Tensor, "*batch H A"]:
     """Drops the first ``steps`` steps of ``plan`` and fills up with the first ones of ``tail``.
@@ -117,7 +120,7 @@ def shift(
     Raises:
         ValueError: when ``steps`` is negative.
     """
-    check_at_least("shift", 0, steps=steps)
+    check_at_least("roll", 0, steps=steps)
     steps = min(steps, plan.shape[-2])
     return torch.cat([plan[..., steps:, :], tail[..., :steps, :]], -2)
 

@@ -15,8 +15,10 @@ from worldmodels.types import ActionSpace
 class CEM(IteratedSampling):
     """Refits the search distribution to the best candidates.
 
-    The defaults are PlaNet's, but for one best plan kept; ``kept_elites=0`` executes the mean, as
-    PlaNet does.
+    Candidates, iterations, elites and horizon are PlaNet's by default. Three things differ from
+    PlaNet: the best plan is kept among the candidates (``kept_elites=0`` executes the mean, as
+    PlaNet does), the standard deviation has a floor (``min_std``, 0 there), and within ``MPC`` a
+    search starts from what is left of the last plan instead of zeros.
 
     Args:
         action_space: what an action is.
@@ -26,9 +28,8 @@ class CEM(IteratedSampling):
         elites: best candidates that the distribution is refitted to.
         kept_elites: best plans that stay among the candidates, up to the next decision.
         momentum: share of the old distribution in the refitted one.
-        std: spread at the start (see ``SearchDistribution`` for choices).
-        min_std: the spread never falls below it.
-        max_candidates_per_call: memory cap, see ``Scorer``.
+        std: standard deviation at the start (see ``SearchDistribution`` for discrete actions).
+        min_std: the standard deviation never falls below it.
 
     Raises:
         ValueError: when a number does not fit.
@@ -49,11 +50,8 @@ class CEM(IteratedSampling):
         momentum: float = 0.0,
         std: float = 1.0,
         min_std: float = 0.05,
-        max_candidates_per_call: int = 8192,
     ):
-        super().__init__(
-            action_space, horizon, candidates, iterations, std, max_candidates_per_call
-        )
+        super().__init__(action_space, horizon, candidates, iterations, std)
         check_at_least(self._name, 1, elites=elites)
         check_at_most(self._name, "candidates", candidates, elites=elites)
         check_at_least(self._name, 0, kept_elites=kept_elites, min_std=min_std)
@@ -64,13 +62,13 @@ class CEM(IteratedSampling):
 
     def _refit(self, search: SearchParams, candidates: Tensor, values: Tensor) -> SearchParams:
         elites = best(candidates, values, self.elites)
-        return self.proposal.refit(search, elites, self.momentum, self.min_std)
+        return self.distribution.refit(search, elites, self.momentum, self.min_std)
 
 
 class ICEM(CEM):
-    """CEM with noise that persists in time, elites kept_elites over and a shrinking population.
+    """CEM with noise that persists in time, elites kept over time and a shrinking population.
 
-    Elites are kept_elites from iteration to iteration and, shifted, from decision to decision. The
+    Elites are kept from iteration to iteration and, shifted, from decision to decision. The
     mean joins the candidates at the end of a decision, and the best plan is executed.
 
     Args:
@@ -82,12 +80,11 @@ class ICEM(CEM):
         kept_elites: elites that stay among the candidates, up to the next decision (30 % of
             ``elites`` in the paper).
         momentum: share of the old distribution in the refitted one.
-        std: spread at the start (see ``SearchDistribution`` for choices).
-        min_std: the spread never falls below it.
+        std: standard deviation at the start (see ``SearchDistribution`` for discrete actions).
+        min_std: the standard deviation never falls below it.
         beta: the noise's power falls with frequency as f^-beta; 0 is white.
         shrink: each iteration draws this many times fewer plans than the one before, but at least
             twice the elites.
-        max_candidates_per_call: memory cap, see ``Scorer``.
 
     Raises:
         ValueError: when a number does not fit.
@@ -108,11 +105,10 @@ class ICEM(CEM):
         min_std: float = 0.05,
         beta: float = 2.0,
         shrink: float = 1.25,
-        max_candidates_per_call: int = 8192,
     ):
         super().__init__(
-            action_space, horizon, candidates, iterations, elites, kept_elites, momentum, std, min_std,
-            max_candidates_per_call,
+            action_space, horizon, candidates, iterations, elites, kept_elites, momentum, std,
+            min_std,
         )  # fmt: skip
         check_at_least(self._name, 0, beta=beta)
         check_at_least(self._name, 1, shrink=shrink)

@@ -7,7 +7,7 @@ from torch import Tensor
 from worldmodels.checks import check_above, check_at_least
 from worldmodels.planning.base import Plan, Planner, best
 from worldmodels.planning.noise import white
-from worldmodels.types import ActionSpace, ScoreFn
+from worldmodels.types import ActionSpace, ScoreFn, State
 
 
 class Gradient(Planner):
@@ -25,8 +25,7 @@ class Gradient(Planner):
         steps: gradient steps per decision.
         learning_rate: Adam's, in units of action (or logit) per step.
         clip_norm: each plan's gradient is scaled down to at most this norm.
-        std: spread of the starts (see ``SearchDistribution`` for choices).
-        max_candidates_per_call: memory cap, see ``Scorer``.
+        std: standard deviation of the starts (see ``SearchDistribution`` for discrete actions).
 
     Raises:
         ValueError: when a number does not fit.
@@ -44,9 +43,8 @@ class Gradient(Planner):
         learning_rate: float = 0.1,
         clip_norm: float = 1.0,
         std: float = 0.5,
-        max_candidates_per_call: int = 8192,
     ):
-        super().__init__(action_space, horizon, max_candidates_per_call)
+        super().__init__(action_space, horizon)
         check_at_least(self._name, 1, starts=starts, steps=steps)
         check_above(self._name, 0, learning_rate=learning_rate, clip_norm=clip_norm, std=std)
         self.starts, self.steps = starts, steps
@@ -56,6 +54,7 @@ class Gradient(Planner):
     def plan(
         self,
         score: ScoreFn,
+        state: State,
         init: Float[Tensor, "B H A"],
         generator: torch.Generator | None = None,
         proposals: Float[Tensor, "B P H A"] | None = None,
@@ -66,21 +65,21 @@ class Gradient(Planner):
             ValueError: also when the score is no differentiable function of the actions.
         """
         scorer = self._scorer(score)
-        around = self.proposal.around(init, self.std)
-        drawn = self.proposal.sample(around, white(self.starts - 1, init, generator))
+        around = self.distribution.around(init, self.std)
+        drawn = self.distribution.sample(around, white(self.starts - 1, init, generator))
         variables = torch.cat([self._starts(init, proposals), drawn], 1)
         adam = Adam(variables, self.learning_rate)
         top = torch.full_like(variables[..., 0, 0], -torch.inf)
         reached = variables
         for _ in range(self.steps):
-            values, gradient = scorer.gradient(variables, self.proposal.relax)
+            values, gradient = scorer.gradient(state, variables, self.distribution.relax)
             better = values > top
             top = torch.where(better, values, top)
             reached = torch.where(better[..., None, None], variables, reached)
             uphill = adam.step(_clipped(gradient, self.clip_norm))
-            variables = self.proposal.project(variables + uphill)
-        finalists = self.proposal.mode(torch.cat([variables, reached], 1))
-        values = scorer(finalists)
+            variables = self.distribution.project(variables + uphill)
+        finalists = self.distribution.mode(torch.cat([variables, reached], 1))
+        values = scorer(state, finalists)
         plan = best(finalists, values, 1)[:, 0]
         return Plan(plan, plan, values.amax(1), scorer.evaluations, finalists[:, :0])
 

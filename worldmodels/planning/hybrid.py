@@ -10,7 +10,7 @@ from worldmodels.checks import check_above, check_at_least
 from worldmodels.planning.base import Plan, Planner
 from worldmodels.planning.cem import ICEM
 from worldmodels.planning.gradient import Gradient
-from worldmodels.types import ActionSpace, ScoreFn
+from worldmodels.types import ActionSpace, ScoreFn, State
 
 
 def icem(action_space: ActionSpace, horizon: int) -> Planner:
@@ -32,7 +32,6 @@ class Hybrid(Planner):
         steps: gradient steps per decision, see ``Gradient``.
         learning_rate: Adam's, see ``Gradient``.
         clip_norm: see ``Gradient``.
-        max_candidates_per_call: memory cap of the refinement, see ``Scorer``.
 
     Raises:
         ValueError: when a number does not fit.
@@ -48,9 +47,8 @@ class Hybrid(Planner):
         steps: int = 10,
         learning_rate: float = 0.03,
         clip_norm: float = 1.0,
-        max_candidates_per_call: int = 8192,
     ):
-        super().__init__(action_space, horizon, max_candidates_per_call)
+        super().__init__(action_space, horizon)
         check_at_least(self._name, 1, steps=steps)
         check_above(self._name, 0, learning_rate=learning_rate, clip_norm=clip_norm)
         self.sampler = sampler(action_space, horizon)
@@ -61,13 +59,13 @@ class Hybrid(Planner):
             steps=steps,
             learning_rate=learning_rate,
             clip_norm=clip_norm,
-            max_candidates_per_call=max_candidates_per_call,
         )
         self.kept_elites = self.sampler.kept_elites
 
     def plan(
         self,
         score: ScoreFn,
+        state: State,
         init: Float[Tensor, "B H A"],
         generator: torch.Generator | None = None,
         proposals: Float[Tensor, "B P H A"] | None = None,

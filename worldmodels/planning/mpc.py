@@ -1,6 +1,7 @@
 """Model predictive control: when to plan again, and from what."""
 
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from einops import rearrange
@@ -8,16 +9,33 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from worldmodels.checks import check_at_least, check_at_most
-from worldmodels.planning.base import Plan, Planner, shift
-from worldmodels.types import ScoreFn
+from worldmodels.dynamics.base import repeat_state
+from worldmodels.planning.actor import Actor
+from worldmodels.planning.base import Plan, Planner, roll
+from worldmodels.planning.objectives import Aggregation, Objective
+from worldmodels.types import Configurable, Distribution, State
+from worldmodels.world_model import WorldModel
+
+
+@runtime_checkable
+class Guide(Protocol):
+    """What a planner can use of a behaviour: its policy and its value."""
+
+    def policy(self, feature: Float[Tensor, "*batch F"]) -> Distribution:
+        """The distribution of actions."""
+        ...
+
+    def value(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
+        """The expected discounted return from here on."""
+        ...
 
 
 class PlanState(NamedTuple):
     """The plans in force, already shifted: step 0 is the next action.
 
     ``params`` and ``elites`` warm-start the next decision; ``remaining`` counts the steps until
-    then (0: plan now). ``value`` is the return that the plan in force promised when it was made,
-    ``evaluations`` the model evaluations since ``MPC.initial``.
+    then (0: plan now). ``value`` is the return that was predicted of the plan in force
+    when it was made, ``evaluations`` the model evaluations since ``MPC.initial``.
     """
 
     params: Float[Tensor, "B H A"]
@@ -28,50 +46,67 @@ class PlanState(NamedTuple):
     evaluations: Int[Tensor, " B"]
 
 
-class MPC:
+class MPC(Configurable, Actor):
     """Executes the first steps of a plan, then plans again from what is left of it.
 
-    Holds no state of its own: the same state, score and generator give the same action.
+    With a guide, plans are scored with its value at their horizon, and rollouts of its policy
+    join the candidates. Holds no state of its own: the same states and generator give the same
+    action.
 
     Args:
         planner: the optimiser.
+        guide: a behaviour whose value and policy help the planner.
         replan_every: k, agent steps between decisions; 1 is closed-loop control, the planner's
             horizon is open-loop control.
+        proposals: imagined rollouts of the guide's policy among the candidates of a decision.
+        objective: what plans are scored by; the learned reward when None.
+        aggregation: how the returns of a plan's particles are joined; the mean when None.
+        max_rollouts: the cap on memory, see ``WorldModel.score``.
 
     Raises:
-        ValueError: when ``replan_every`` is not in 1..horizon.
+        ValueError: when ``replan_every`` is not in 1..horizon, or another number is too small.
 
     Reference: Chua et al., 2018 (PETS), algorithm 1; Pinneri et al., 2020 (iCEM), section 3
-    (shifting elites).
+    (shifting elites); Lowrey et al., 2019 (POLO), for the value; Hansen et al., 2022 (TD-MPC), for
+    value and policy.
     """
 
-    def __init__(self, planner: Planner, replan_every: int = 1):
-        check_at_least("MPC", 1, replan_every=replan_every)
+    def __init__(
+        self,
+        planner: Planner,
+        guide: Guide | None = None,
+        replan_every: int = 1,
+        proposals: int = 16,
+        objective: Objective | None = None,
+        aggregation: Aggregation | None = None,
+        max_rollouts: int = 8192,
+    ):
+        check_at_least("MPC", 1, replan_every=replan_every, max_rollouts=max_rollouts)
         check_at_most("MPC", "the planner's horizon", planner.horizon, replan_every=replan_every)
-        self.planner, self.replan_every = planner, replan_every
+        check_at_least("MPC", 0, proposals=proposals)
+        self.planner, self.replan_every, self.guide = planner, replan_every, guide
+        self.proposals, self.max_rollouts = proposals, max_rollouts
+        self.objective, self.aggregation = objective, aggregation
+        self.name = "planner" if guide is None else "guided planner"
 
     def initial(self, batch: int) -> PlanState:
         """No plan yet: the next step plans from a cold start."""
         params = self.planner.initial(batch)
-        actions = self.planner.proposal.mode(params)
-        # As many idle plans as the planner carries elites, so that shapes never change.
+        actions = self.planner.distribution.mode(params)
+        # As many idle plans as the planner keeps elites, so that shapes never change.
         elites = actions[:, None].repeat(1, self.planner.kept_elites, 1, 1)
         none = torch.zeros(batch, dtype=torch.int64)
         return PlanState(params, actions, elites, none, torch.zeros(batch), none.clone())
 
-    def replan(self, state: PlanState, rows: Bool[Tensor, " B"]) -> PlanState:
-        """Demands a new decision at the next step for the marked rows."""
-        return state._replace(remaining=state.remaining.masked_fill(rows, 0))
-
-    def step(
+    def act(
         self,
-        score: ScoreFn,
+        model: WorldModel,
+        latent: State,
         state: PlanState,
         is_first: Bool[Tensor, " B"],
-        generator: torch.Generator | None = None,
-        proposals: Float[Tensor, "B P H A"] | None = None,
+        explore: bool = False,
     ) -> tuple[Float[Tensor, "B A"], PlanState]:
-        """The next action of every environment.
+        """The next action of every environment, and the plans in force.
 
         Rows at ``is_first`` forget their plan and plan from a cold start. A decision is computed
         for the whole batch as soon as one row is due, and rows that are not due keep their plan:
@@ -84,10 +119,23 @@ class MPC:
         state = self._forget(state, is_first)
         due = state.remaining == 0
         if due.any():
-            joined = state.elites if proposals is None else torch.cat([state.elites, proposals], 1)
-            plan = self.planner.plan(score, state.params, generator, joined)
+            score = partial(
+                model.score, value=None if self.guide is None else self.guide.value,
+                objective=self.objective, aggregation=self.aggregation,
+                max_rollouts=self.max_rollouts, fast=True,
+            )  # fmt: skip
+            candidates = state.elites  # B P H A
+            if self.guide is not None and self.proposals:
+                horizon = self.planner.horizon
+                extra = policy_proposals(model, self.guide, latent, horizon, self.proposals)
+                candidates = torch.cat([candidates, extra], 1)
+            plan = self.planner.plan(score, latent, state.params, proposals=candidates)
             state = self._adopt(state, plan, due)
         return state.actions[:, 0], self._advance(state)
+
+    def replan(self, state: PlanState, rows: Bool[Tensor, " B"]) -> PlanState:
+        """Demands a new decision at the next step for the marked rows."""
+        return state._replace(remaining=state.remaining.masked_fill(rows, 0))
 
     def _forget(self, state: PlanState, rows: Tensor) -> PlanState:
         fresh = self.initial(len(rows))
@@ -109,14 +157,26 @@ class MPC:
         )
 
     def _advance(self, state: PlanState) -> PlanState:
-        idle = self.planner.proposal.mode(self.planner.initial(len(state.params)))
+        idle = self.planner.distribution.mode(self.planner.initial(len(state.params)))
         idle = idle.to(state.actions)
         return state._replace(
-            params=self.planner.shift(state.params, 1),
-            actions=shift(state.actions, idle, 1),
-            elites=shift(state.elites, idle[:, None].expand_as(state.elites), 1),
+            params=self.planner.roll(state.params, 1),
+            actions=roll(state.actions, idle, 1),
+            elites=roll(state.elites, idle[:, None].expand_as(state.elites), 1),
             remaining=state.remaining - 1,
         )
+
+
+def policy_proposals(
+    model: WorldModel, guide: Guide, state: State, horizon: int, count: int
+) -> Float[Tensor, "B P H A"]:
+    """``count`` plans per state: what the policy does when it is imagined from there."""
+
+    def sample(feature: Tensor) -> Tensor:
+        return guide.policy(feature).sample()
+
+    trajectory = model.imagine(repeat_state(state, count), sample, horizon)
+    return rearrange(trajectory.action, "(B P) H A -> B P H A", P=count)
 
 
 def _where(rows: Tensor, new: Tensor, old: Tensor) -> Tensor:

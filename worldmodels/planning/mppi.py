@@ -13,7 +13,7 @@ from worldmodels.types import ActionSpace
 
 
 class RewardWeighted(IteratedSampling):
-    """The new mean is sum_k w_k a_k with w = softmax(kappa R); the spread stays as it is."""
+    """The new mean is sum_k w_k a_k with w = softmax(kappa R); the deviation stays as it is."""
 
     def __init__(
         self,
@@ -24,11 +24,8 @@ class RewardWeighted(IteratedSampling):
         kappa: float,
         kept_elites: int,
         std: float,
-        max_candidates_per_call: int,
     ):
-        super().__init__(
-            action_space, horizon, candidates, iterations, std, max_candidates_per_call
-        )
+        super().__init__(action_space, horizon, candidates, iterations, std)
         check_at_least(self._name, 0, kept_elites=kept_elites)
         check_at_most(self._name, "candidates", candidates, kept_elites=kept_elites)
         self.kappa, self.kept_elites = kappa, kept_elites
@@ -36,7 +33,7 @@ class RewardWeighted(IteratedSampling):
     def _refit(self, search: SearchParams, candidates: Tensor, values: Tensor) -> SearchParams:
         weight = torch.softmax(self.kappa * values, 1)
         mean = einsum(weight, candidates, "B N, B N H A -> B H A")
-        return self.proposal.around(mean, self.std)
+        return self.distribution.around(mean, self.std)
 
 
 class MPPI(RewardWeighted):
@@ -50,8 +47,7 @@ class MPPI(RewardWeighted):
         temperature: in units of return; the lower, the fewer candidates count.
         kept_elites: best plans that stay among the candidates, up to the next decision; 0 is the
             paper's, which executes the mean.
-        std: spread of the search (see ``SearchDistribution`` for choices).
-        max_candidates_per_call: memory cap, see ``Scorer``.
+        std: standard deviation of the search (see ``SearchDistribution`` for discrete actions).
 
     Raises:
         ValueError: when a number does not fit.
@@ -68,12 +64,10 @@ class MPPI(RewardWeighted):
         temperature: float = 0.1,
         kept_elites: int = 1,
         std: float = 0.5,
-        max_candidates_per_call: int = 8192,
     ):
         check_above(self._name, 0, temperature=temperature)
         super().__init__(
             action_space, horizon, candidates, iterations, 1 / temperature, kept_elites, std,
-            max_candidates_per_call,
         )  # fmt: skip
 
 
@@ -89,8 +83,8 @@ class PDDM(RewardWeighted):
         beta: share of new noise at each step; 1 is white, towards 0 a plan's noise is constant.
         kept_elites: best plans that stay among the candidates, up to the next decision; 0 is the
             paper's, which executes the mean.
-        std: spread of the search at every step (see ``SearchDistribution`` for choices).
-        max_candidates_per_call: memory cap, see ``Scorer``.
+        std: standard deviation of the search at every step (see ``SearchDistribution`` for
+            discrete actions).
 
     Raises:
         ValueError: when a number does not fit.
@@ -108,7 +102,6 @@ class PDDM(RewardWeighted):
         beta: float = 0.6,
         kept_elites: int = 1,
         std: float = 0.5,
-        max_candidates_per_call: int = 8192,
     ):
         super().__init__(
             action_space,
@@ -118,7 +111,6 @@ class PDDM(RewardWeighted):
             kappa,
             kept_elites,
             std,
-            max_candidates_per_call,
         )
         check_above(self._name, 0, kappa=kappa)
         if not 0 < beta <= 1:

@@ -1,45 +1,46 @@
-"""What a plan is scored by: rewards of an imagined rollout, chosen when planning.
+"""What a plan is scored by: rewards of an imagined trajectory, chosen when planning.
 
-Objectives add up: ``LearnedReward() + 0.1 * GoalImage.of(model, frame) - 0.5 * Disagreement()``.
-Pass one to ``WorldModel.score``; nothing is trained again.
+Objectives add up: ``LearnedReward() + 0.1 * GoalImage(goal_feature(model, frame)) - ActionCost()``.
+Give one to ``MPC`` or ``WorldModel.score``; nothing is trained again.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from einops import repeat
+from einops import rearrange, repeat
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from worldmodels.rollout import Rollout
-from worldmodels.world_model import WorldModel
+from worldmodels.dynamics.base import flatten_state, map_state
+from worldmodels.types import Configurable, Trajectory
+from worldmodels.world_model import LatentModel, WorldModel
 
 
-class Objective(ABC):
+class Objective(Configurable, ABC):
     """Rewards of imagined steps. Sums, differences and multiples of objectives are objectives."""
 
     @abstractmethod
-    def __call__(self, rollout: Rollout) -> Float[Tensor, "N H"]:
+    def __call__(self, model: WorldModel, trajectory: Trajectory) -> Float[Tensor, "N H"]:
         """The reward of every imagined step, on arrival."""
 
     def __mul__(self, weight: int | float) -> "WeightedSum":
         """``weight`` times this."""
-        return WeightedSum((self, weight))
+        return WeightedSum([(self, weight)])
 
     __rmul__ = __mul__
 
     def __add__(self, other: "Objective") -> "WeightedSum":
         """Both."""
-        return WeightedSum((self, 1.0), (other, 1.0))
+        return WeightedSum([(self, 1.0), (other, 1.0)])
 
     def __sub__(self, other: "Objective") -> "WeightedSum":
         """This without the other."""
-        return WeightedSum((self, 1.0), (other, -1.0))
+        return WeightedSum([(self, 1.0), (other, -1.0)])
 
     def __neg__(self) -> "WeightedSum":
         """The opposite."""
-        return WeightedSum((self, -1.0))
+        return WeightedSum([(self, -1.0)])
 
     def __repr__(self) -> str:
         """For messages: the class."""
@@ -50,15 +51,15 @@ class WeightedSum(Objective):
     """A sum of objectives times their weights.
 
     Args:
-        *parts: pairs of an objective and its weight.
+        parts: pairs of an objective and its weight.
     """
 
-    def __init__(self, *parts: tuple[Objective, int | float]):
+    def __init__(self, parts: Sequence[tuple[Objective, int | float]]):
         self.parts = parts
 
-    def __call__(self, rollout: Rollout) -> Float[Tensor, "N H"]:
+    def __call__(self, model: WorldModel, trajectory: Trajectory) -> Float[Tensor, "N H"]:
         """Each part's rewards, weighted and added."""
-        rewards = [weight * part(rollout) for part, weight in self.parts]
+        rewards = [weight * part(model, trajectory) for part, weight in self.parts]
         return torch.stack(rewards).sum(0)
 
     def __repr__(self) -> str:
@@ -69,9 +70,9 @@ class WeightedSum(Objective):
 class LearnedReward(Objective):
     """The world model's own reward head."""
 
-    def __call__(self, rollout: Rollout) -> Float[Tensor, "N H"]:
+    def __call__(self, model: WorldModel, trajectory: Trajectory) -> Float[Tensor, "N H"]:
         """Its predictions."""
-        return rollout.reward
+        return trajectory.reward
 
 
 class FrameObjective(Objective):
@@ -86,9 +87,9 @@ class FrameObjective(Objective):
     def __init__(self, function: Callable[[Tensor], Tensor]):
         self.function = function
 
-    def __call__(self, rollout: Rollout) -> Float[Tensor, "N H"]:
+    def __call__(self, model: WorldModel, trajectory: Trajectory) -> Float[Tensor, "N H"]:
         """Decodes the dream and asks the function."""
-        return self.function(rollout.frames())
+        return self.function(model.decode(trajectory.feature[:, 1:]))
 
     def __repr__(self) -> str:
         """For messages: the function's name."""
@@ -105,9 +106,9 @@ class FeatureObjective(Objective):
     def __init__(self, function: Callable[[Tensor], Tensor]):
         self.function = function
 
-    def __call__(self, rollout: Rollout) -> Float[Tensor, "N H"]:
+    def __call__(self, model: WorldModel, trajectory: Trajectory) -> Float[Tensor, "N H"]:
         """The function of the features after each action."""
-        return self.function(rollout.feature[:, 1:])
+        return self.function(trajectory.feature[:, 1:])
 
     def __repr__(self) -> str:
         """For messages: the function's name."""
@@ -124,33 +125,32 @@ class GoalImage(Objective):
     def __init__(self, feature: Float[Tensor, " F"]):
         self.feature = feature.detach()
 
-    @classmethod
-    def of(
-        cls, world_model: WorldModel, frame: UInt8[Tensor, "C h w"], steps: int = 5
-    ) -> "GoalImage":
-        """The goal of standing still in front of ``frame``.
-
-        The frame is filtered ``steps`` times under the zero action: after one step alone a
-        recurrent memory would not have seen it yet.
-        """
-        action = torch.zeros(1, steps, world_model.action_space.dim, device=frame.device)
-        is_first = torch.arange(steps, device=frame.device)[None] == 0
-        still = repeat(frame, "C h w -> B T C h w", B=1, T=steps)
-        with torch.no_grad():
-            seen = world_model.observe(still, action, is_first)
-        return cls(world_model.feature(seen.posterior)[0, -1])
-
-    def __call__(self, rollout: Rollout) -> Float[Tensor, "N H"]:
+    def __call__(self, model: WorldModel, trajectory: Trajectory) -> Float[Tensor, "N H"]:
         """0 at the goal, negative elsewhere."""
-        return -(rollout.feature[:, 1:] - self.feature).square().mean(-1)
+        return -(trajectory.feature[:, 1:] - self.feature).square().mean(-1)
+
+
+@torch.no_grad()
+def goal_feature(
+    model: LatentModel, frame: UInt8[Tensor, "C h w"], steps: int = 5
+) -> Float[Tensor, " F"]:
+    """The feature of standing still in front of ``frame``: a goal for ``GoalImage``.
+
+    The frame is filtered ``steps`` times under the zero action: after one step alone a recurrent
+    memory would not have seen it yet.
+    """
+    action = torch.zeros(1, steps, model.action_space.dim, device=frame.device)  # 1 T A
+    is_first = torch.arange(steps, device=frame.device)[None] == 0  # 1 T
+    still = repeat(frame, "C h w -> 1 T C h w", T=steps)
+    return model.observe(still, action, is_first).feature[0, -1]
 
 
 class ActionCost(Objective):
     """Minus the squared length of each action."""
 
-    def __call__(self, rollout: Rollout) -> Float[Tensor, "N H"]:
+    def __call__(self, model: WorldModel, trajectory: Trajectory) -> Float[Tensor, "N H"]:
         """0 for doing nothing."""
-        return -rollout.action.square().sum(-1)
+        return -trajectory.action.square().sum(-1)
 
 
 class Disagreement(Objective):
@@ -159,9 +159,17 @@ class Disagreement(Objective):
     Reference: Sekar et al., 2020 (Plan2Explore); Yu et al., 2020 (MOPO), for the penalty.
     """
 
-    def __call__(self, rollout: Rollout) -> Float[Tensor, "N H"]:
+    def __call__(self, model: WorldModel, trajectory: Trajectory) -> Float[Tensor, "N H"]:
         """Variance over members (see ``Ensemble.disagreement``)."""
-        return rollout.disagreement()
+        # The states in which the actions were taken: the start, then all but the last.
+        left = map_state(
+            lambda first, later: torch.cat([first[:, None], later[:, :-1]], 1),
+            trajectory.start,
+            trajectory.states,
+        )
+        actions = rearrange(trajectory.action, "N H A -> (N H) A")
+        variance = model.dynamics.disagreement(flatten_state(left), actions)  # (N H)
+        return rearrange(variance, "(N H) -> N H", H=trajectory.action.shape[1])
 
 
 class Curiosity(WeightedSum):
@@ -175,10 +183,10 @@ class Curiosity(WeightedSum):
     """
 
     def __init__(self, bonus: float = 300.0, reward: float = 0.0):
-        super().__init__((Disagreement(), bonus), (LearnedReward(), reward))
+        super().__init__([(Disagreement(), bonus), (LearnedReward(), reward)])
 
 
-class Aggregation(ABC):
+class Aggregation(Configurable, ABC):
     """Joins the returns of the particles of each plan."""
 
     @abstractmethod
@@ -215,5 +223,5 @@ class MeanAndStd(Aggregation):
     def __call__(self, returns: Float[Tensor, "B N P"]) -> Float[Tensor, "B N"]:
         """Mean and standard deviation (of the particles as a population)."""
         # The gradient of a standard deviation is infinite at 0: lift the variance a little.
-        spread = (returns.var(-1, correction=0) + 1e-12).sqrt()
-        return returns.mean(-1) + self.weight * spread
+        std = (returns.var(-1, correction=0) + 1e-12).sqrt()
+        return returns.mean(-1) + self.weight * std

@@ -10,7 +10,7 @@ from worldmodels.checks import check_above, check_at_least, check_at_most
 from worldmodels.planning.base import Plan, Planner, best
 from worldmodels.planning.noise import white
 from worldmodels.planning.search import SearchParams
-from worldmodels.types import ActionSpace, ScoreFn
+from worldmodels.types import ActionSpace, ScoreFn, State
 
 
 class RandomShooting(Planner):
@@ -23,7 +23,6 @@ class RandomShooting(Planner):
         horizon: H, length of a plan in agent steps.
         candidates: N, plans drawn.
         kept_elites: best plans handed on to the next decision beside the warm start.
-        max_candidates_per_call: memory cap, see ``Scorer``.
 
     Raises:
         ValueError: when a number does not fit.
@@ -37,9 +36,8 @@ class RandomShooting(Planner):
         horizon: int = 12,
         candidates: int = 1000,
         kept_elites: int = 0,
-        max_candidates_per_call: int = 8192,
     ):
-        super().__init__(action_space, horizon, max_candidates_per_call)
+        super().__init__(action_space, horizon)
         check_at_least(self._name, 1, candidates=candidates)
         check_at_least(self._name, 0, kept_elites=kept_elites)
         check_at_most(self._name, "candidates", candidates, kept_elites=kept_elites)
@@ -49,6 +47,7 @@ class RandomShooting(Planner):
     def plan(
         self,
         score: ScoreFn,
+        state: State,
         init: Float[Tensor, "B H A"],
         generator: torch.Generator | None = None,
         proposals: Float[Tensor, "B P H A"] | None = None,
@@ -56,9 +55,9 @@ class RandomShooting(Planner):
         """The best of N random plans, the warm start and the proposals."""
         scorer = self._scorer(score)
         starts = self._starts(init, proposals)
-        drawn = self.proposal.uniform(white(self.candidates, init, generator))
+        drawn = self.distribution.uniform(white(self.candidates, init, generator))
         candidates = torch.cat([starts, drawn.expand(len(init), -1, -1, -1)], 1)
-        values = scorer(candidates)
+        values = scorer(state, candidates)
         plan = best(candidates, values, 1)[:, 0]
         elites = best(candidates, values, self.kept_elites)
         return Plan(plan, plan, values.amax(1), scorer.evaluations, elites)
@@ -68,9 +67,9 @@ class IteratedSampling(Planner):
     """Draws plans from a search distribution and refits it to their scores, several times.
 
     The warm start's plan and the proposals join the first iteration, on top of the plans drawn;
-    the best ``kept_elites`` candidates join the next one, and are scored again there, so that a lucky
-    score under a stochastic model does not stay. The plan to execute is the best of the last
-    mean and the kept_elites ones, scored once more.
+    the best ``kept_elites`` candidates join the next one, and are scored again there, so that a
+    lucky score under a stochastic model does not stay. The plan to execute is the best of the
+    last mean and the kept elites, scored once more.
     """
 
     def __init__(
@@ -80,9 +79,8 @@ class IteratedSampling(Planner):
         candidates: int,
         iterations: int,
         std: float,
-        max_candidates_per_call: int,
     ):
-        super().__init__(action_space, horizon, max_candidates_per_call)
+        super().__init__(action_space, horizon)
         check_at_least(self._name, 1, candidates=candidates, iterations=iterations)
         check_above(self._name, 0, std=std)
         self.candidates, self.iterations, self.std = candidates, iterations, std
@@ -91,6 +89,7 @@ class IteratedSampling(Planner):
     def plan(
         self,
         score: ScoreFn,
+        state: State,
         init: Float[Tensor, "B H A"],
         generator: torch.Generator | None = None,
         proposals: Float[Tensor, "B P H A"] | None = None,
@@ -98,15 +97,15 @@ class IteratedSampling(Planner):
         """Searches around ``init``."""
         scorer = self._scorer(score)
         kept = self._starts(init, proposals)
-        search = self.proposal.around(init, self.std)
+        search = self.distribution.around(init, self.std)
         for iteration in range(self.iterations):
             noise = self._noise(self._population(iteration), init, generator)
-            candidates = torch.cat([kept, self.proposal.sample(search, noise)], 1)
-            values = scorer(candidates)
+            candidates = torch.cat([kept, self.distribution.sample(search, noise)], 1)
+            values = scorer(state, candidates)
             search = self._refit(search, candidates, values)
             kept = best(candidates, values, self.kept_elites)
-        finalists = torch.cat([self.proposal.mode(search.params)[:, None], kept], 1)
-        values = scorer(finalists)
+        finalists = torch.cat([self.distribution.mode(search.params)[:, None], kept], 1)
+        values = scorer(state, finalists)
         plan = best(finalists, values, 1)[:, 0]
         return Plan(plan, search.params, values.amax(1), scorer.evaluations, kept)
 

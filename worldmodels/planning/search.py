@@ -132,7 +132,7 @@ class CategoricalSearch(SearchDistribution):
 
     def around(self, params: Float[Tensor, "B H A"], std: float) -> SearchParams:
         """Spreads some of the probability evenly."""
-        return SearchParams(self._spread(params, std), torch.zeros_like(params))
+        return SearchParams(self._smooth(params, std), torch.zeros_like(params))
 
     def sample(
         self, search: SearchParams, noise: Float[Tensor, "N H A"]
@@ -149,7 +149,7 @@ class CategoricalSearch(SearchDistribution):
     ) -> SearchParams:
         """The elites' frequencies."""
         params = torch.lerp(elites.mean(1), old.params, momentum)
-        return SearchParams(self._spread(params, min_std), old.std)
+        return SearchParams(self._smooth(params, min_std), old.std)
 
     def mode(self, params: Float[Tensor, "*batch H A"]) -> Float[Tensor, "*batch H A"]:
         """The most likely choice of every step."""
@@ -168,12 +168,12 @@ class CategoricalSearch(SearchDistribution):
         """Logits are free."""
         return variables
 
-    def _spread(self, params: Tensor, std: float) -> Tensor:
+    def _smooth(self, params: Tensor, std: float) -> Tensor:
         share = std / (1 + std)
         return (1 - share) * params + share / self.dim
 
 
-def proposal(action_space: ActionSpace) -> SearchDistribution:
+def search_distribution(action_space: ActionSpace) -> SearchDistribution:
     """The search distribution that fits an action space."""
     chosen = CategoricalSearch if action_space.discrete else GaussianSearch
     return chosen(action_space.dim)

@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int, UInt8
 
-from worldmodels.replay.episode import Episode, row_bytes
+from worldmodels.checks import check_at_least, check_share
+from worldmodels.envs.base import row_bytes
+from worldmodels.replay.episode import Episode
 from worldmodels.replay.sampling import Sampler, Uniform, draw
 from worldmodels.replay.shards import Record
 from worldmodels.replay.store import EpisodeStore
@@ -48,12 +50,9 @@ class ReplayBuffer:
         held_out: float = 0.0,
     ):
         self.row_bytes = row_bytes(store.spec.obs_shape, store.spec.action_space)
-        if capacity_bytes < 2 * self.row_bytes:
-            raise ValueError(
-                f"capacity_bytes={capacity_bytes}: one step needs {2 * self.row_bytes} bytes"
-            )
-        if not 0 <= held_out < 1:
-            raise ValueError(f"held_out={held_out}: choose a share from 0 to below 1")
+        # The shortest episode, one step, has two rows.
+        check_at_least("ReplayBuffer", 2 * self.row_bytes, capacity_bytes=capacity_bytes)
+        check_share("ReplayBuffer", held_out=held_out)
         self.store, self.capacity_bytes = store, capacity_bytes
         self.sampler, self.held_out = sampler, held_out
         self._cached: dict[Record, Episode] = {}
@@ -89,7 +88,7 @@ class ReplayBuffer:
         return sum(record.rows for record in self._cached) * self.row_bytes
 
     def describe(self) -> str:
-        """One line: what a step weighs, what fits, and what is there."""
+        """One line: the memory of a step, how many steps the budget holds, how many are there."""
         fits = self.capacity_bytes // self.row_bytes
         return (
             f"replay: {self.row_bytes * 1000 / 1e6:.3g} MB per 1,000 steps, "
@@ -118,7 +117,7 @@ class ReplayBuffer:
         return self._sample(self._validation, batch, length, seed)
 
     def state_dict(self) -> dict[str, int]:
-        """How far the recording had come."""
+        """The number of episodes recorded so far."""
         return {"episodes": self._count}
 
     def load_state_dict(self, state: dict[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""From an environment and somebody who acts to recorded episodes."""
+"""Plays whole episodes of an environment with an agent, and records them."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -8,14 +8,16 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from worldmodels.checks import check_at_least
+from worldmodels.envs.actions import random_actions
 from worldmodels.envs.base import Frames, PixelEnv
 from worldmodels.replay.episode import Episode, make_episode
 from worldmodels.types import ActionSpace
 
 
 @runtime_checkable
-class Actor(Protocol):
-    """Whoever acts on frames: the project's agent, a random one, a script."""
+class FrameAgent(Protocol):
+    """Chooses actions from frames: the project's `Agent`, a random one, a script."""
 
     def initial(self, batch: int, seed: int) -> Any:
         """The state before the first frame."""
@@ -33,14 +35,14 @@ class Actor(Protocol):
 
 
 class RandomState(NamedTuple):
-    """Determines all random actions from here on."""
+    """The seed and the number of steps taken, from which all further actions follow."""
 
     seed: int
     step: int
 
 
 class RandomAgent:
-    """Acts uniformly at random, whatever it sees.
+    """Acts uniformly at random.
 
     Args:
         action_space: numbers in [-1, 1], or one choice as a one-hot.
@@ -50,7 +52,6 @@ class RandomAgent:
         self.action_space = action_space
 
     def initial(self, batch: int, seed: int) -> RandomState:
-        """The state before the first frame."""
         return RandomState(seed, 0)
 
     def act(
@@ -60,19 +61,14 @@ class RandomAgent:
         state: RandomState,
         explore: bool = False,
     ) -> tuple[Float[Tensor, "B A"], RandomState]:
-        """One action per environment, and the next state."""
         rng = np.random.default_rng(tuple(state))
-        batch, dim = len(is_first), self.action_space.dim
-        if self.action_space.discrete:
-            action = np.eye(dim)[rng.integers(dim, size=batch)]
-        else:
-            action = rng.uniform(-1, 1, (batch, dim))
-        return torch.from_numpy(action.astype(np.float32)), state._replace(step=state.step + 1)
+        action = random_actions(self.action_space, len(is_first), rng)
+        return torch.from_numpy(action), state._replace(step=state.step + 1)
 
 
 def collect_episodes(
     env: PixelEnv,
-    agent: Actor,
+    agent: FrameAgent,
     episodes: int,
     seed: int,
     explore: bool,
@@ -80,17 +76,20 @@ def collect_episodes(
     round: int,
     on_episode: Callable[[Episode], object] | None = None,
 ) -> list[Episode]:
-    """Plays whole episodes; see ``play``.
+    """Plays whole episodes and returns them in the order in which they end.
 
     Args:
-        env: where.
-        agent: who acts.
-        episodes: how many.
+        env: the environment, reset at the beginning; its ``num_envs`` copies play side by side.
+        agent: chooses the actions.
+        episodes: how many episodes, shared out to the copies beforehand as evenly as possible.
         seed: of the environment and the agent; the same seed gives the same episodes.
         explore: whether the agent adds its exploration noise.
-        policy: the name recorded for whoever acts.
-        round: the round of data collection recorded.
-        on_episode: receives each episode the moment it ends.
+        policy: name of the behaviour policy, recorded with each episode.
+        round: round of data collection, recorded with each episode.
+        on_episode: called with each episode as soon as it ends.
+
+    Raises:
+        ValueError: when ``episodes`` is below 1.
     """
     played = []
     for episode in play(env, agent, episodes, seed, explore, policy, round):
@@ -102,23 +101,22 @@ def collect_episodes(
 
 def play(
     env: PixelEnv,
-    agent: Actor,
+    agent: FrameAgent,
     episodes: int,
     seed: int,
     explore: bool,
     policy: str,
     round: int,
 ) -> Iterator[Episode]:
-    """Plays whole episodes and hands each out as it ends.
+    """As `collect_episodes`, but yields each episode as it ends.
 
-    Every copy of the environment plays a share fixed beforehand. Taking whichever episodes end
-    first would favour short ones.
+    Every copy of the environment plays a number of episodes fixed beforehand: taking whichever
+    episodes end first would favour short ones.
 
     Raises:
-        ValueError: when no episode is asked for.
+        ValueError: when ``episodes`` is below 1.
     """
-    if episodes < 1:
-        raise ValueError(f"episodes={episodes}: ask for at least 1")
+    check_at_least("collect_episodes", 1, episodes=episodes)
     shares = [episodes // env.num_envs + (i < episodes % env.num_envs) for i in range(env.num_envs)]
     slots = [_Slot(share) for share in shares]
     action = np.zeros((env.num_envs, env.action_space.dim), np.float32)
@@ -151,7 +149,7 @@ class _Slot:
         self._rows: list[_Row] = []
 
     def add(self, frames: Frames, action: np.ndarray, index: int) -> bool:
-        """Adds a row with the action that led to it; True when the episode is complete."""
+        """Adds a row with the action that led to it; True when the episode has ended."""
         if not self.left:
             return False
         # An environment that forgets the flag would join two episodes into one.

@@ -7,6 +7,7 @@ import torch
 from torch import distributed
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from worldmodels.checks import check_at_least
 from worldmodels.replay.buffer import ReplayBuffer, Seed
 from worldmodels.types import Batch
 
@@ -34,9 +35,7 @@ class SequenceDataset(IterableDataset[Batch]):
         seed: tuple[int, ...],
     ):
         sizes = {"batches": batches, "batch_size": batch_size, "batch_length": batch_length}
-        for name, value in sizes.items():
-            if value < 1:
-                raise ValueError(f"{name}={value}: choose at least 1")
+        check_at_least("SequenceDataset", 1, **sizes)
         self.batches, self.batch_size, self.batch_length = batches, batch_size, batch_length
         self.draw, self.seed, self.first_batch = draw, seed, 0
 
@@ -58,7 +57,7 @@ class SequenceDataset(IterableDataset[Batch]):
 
 
 class ReplayDataModule(L.LightningDataModule):
-    """Training batches from a replay buffer; where its episodes come from is not its business.
+    """Training batches from a replay buffer.
 
     Each process of a distributed run draws its own sequences.
 
@@ -102,7 +101,7 @@ class ReplayDataModule(L.LightningDataModule):
         return _CountingLoader(self)
 
     def state_dict(self) -> dict[str, int]:
-        """The cursor."""
+        """The number of batches handed out so far."""
         return {"batches": self.batches}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""One recorded episode, and the one door through which it enters the project."""
+"""One recorded episode, and the check that it passes before it is stored."""
 
 from typing import NamedTuple
 
@@ -37,11 +37,6 @@ class Episode(NamedTuple):
     def nbytes(self) -> int:
         """Bytes in memory."""
         return sum(field.nbytes for field in self[:5])
-
-
-def row_bytes(obs_shape: ObsShape, action_space: ActionSpace) -> int:
-    """Bytes of one row in memory: frame, action and reward (4 each), two flags."""
-    return int(np.prod(obs_shape)) + 4 * action_space.dim + 4 + 2
 
 
 def make_episode(

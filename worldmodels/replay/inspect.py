@@ -8,7 +8,9 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Float, Int, UInt8
 
-from worldmodels.replay.episode import Episode, row_bytes
+from worldmodels.checks import check_at_least
+from worldmodels.envs.base import row_bytes
+from worldmodels.replay.episode import Episode
 from worldmodels.replay.shards import unpack_field
 from worldmodels.replay.spec import DatasetSpec
 from worldmodels.replay.store import SET_ASIDE, EpisodeStore
@@ -117,10 +119,9 @@ def contact_sheet(episode: Episode, columns: int = 8, rows: int = 4) -> UInt8[np
     """Evenly spaced frames of an episode as one picture, left to right, first and last included.
 
     Raises:
-        ValueError: when there is no cell.
+        ValueError: when a number is below 1.
     """
-    if columns < 1 or rows < 1:
-        raise ValueError(f"columns={columns}, rows={rows}: choose at least 1 of each")
+    check_at_least("contact_sheet", 1, columns=columns, rows=rows)
     chosen = np.linspace(0, episode.length, columns * rows).round().astype(int)
     return rearrange(episode.obs[chosen], "(r c) C h w -> (r h) (c w) C", c=columns)
 

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from worldmodels.checks import check_at_least, check_between
+
 
 class Piece(NamedTuple):
     """``rows`` rows of ``episode`` from ``row`` on, put at ``position`` of a sequence."""
@@ -48,12 +50,11 @@ class Uniform(Sampler):
     def oldest(
         self, rows: Int[np.ndarray, " N"], batch: int, rng: np.random.Generator
     ) -> Int[np.ndarray, " B"]:
-        """Zero everywhere."""
         return np.zeros(batch, dtype=np.int64)
 
 
 class RecencyMixed(Sampler):
-    """Part of each batch from recent experience alone, the rest from everything.
+    """Part of each batch is drawn from recent episodes alone, the rest from all of them.
 
     Args:
         fraction: of the sequences that are recent, 0 to 1, exact on average over batches.
@@ -64,10 +65,8 @@ class RecencyMixed(Sampler):
     """
 
     def __init__(self, fraction: float = 0.5, window: int = 10_000):
-        if not 0 <= fraction <= 1:
-            raise ValueError(f"fraction={fraction}: choose a share from 0 to 1")
-        if window < 1:
-            raise ValueError(f"window={window}: choose at least 1 row")
+        check_between("RecencyMixed", 0, 1, fraction=fraction)
+        check_at_least("RecencyMixed", 1, window=window)
         self.fraction, self.window = fraction, window
 
     def oldest(

@@ -1,11 +1,11 @@
 """What all episodes of a data set have in common, kept in its ``dataset.json``."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from worldmodels.envs.base import PixelEnv
+from worldmodels.replay.files import write_text
 from worldmodels.types import ActionSpace, ObsShape
 
 FORMAT = 1
@@ -73,7 +73,7 @@ def settle_spec(folder: Path, spec: DatasetSpec) -> DatasetSpec:
     """
     about = {"format": FORMAT, **spec._asdict(), "action_space": spec.action_space._asdict()}
     if not (folder / FILE).exists():
-        write_whole(folder / FILE, (json.dumps(about, indent=1) + "\n").encode())
+        write_text(folder / FILE, json.dumps(about, indent=1) + "\n")
     recorded = read_spec(folder)
     # Through JSON once, so that a tuple given equals the list read back.
     given = spec._replace(options=json.loads(json.dumps(spec.options)))
@@ -84,23 +84,3 @@ def settle_spec(folder: Path, spec: DatasetSpec) -> DatasetSpec:
                 "choose another folder, or the same environment"
             )
     return recorded
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes all of a file or none of it, durably: a temporary name, flushed, renamed."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes new and renamed files of a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

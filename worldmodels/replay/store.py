@@ -9,15 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
+from worldmodels.checks import check_between
 from worldmodels.replay.episode import Episode, check_episode
+from worldmodels.replay.files import sync_folder, write_bytes
 from worldmodels.replay.shards import Record, Span, pack, read_payload, scan, unpack
-from worldmodels.replay.spec import (
-    DatasetSpec,
-    read_spec,
-    settle_spec,
-    sync_folder,
-    write_whole,
-)
+from worldmodels.replay.spec import DatasetSpec, read_spec, settle_spec
 
 SET_ASIDE = "set-aside"
 
@@ -48,8 +44,8 @@ class EpisodeStore:
 
     Raises:
         FileNotFoundError: when there is no data set to read.
-        BlockingIOError: when somebody else is recording into it.
-        ValueError: when it was recorded under another spec.
+        BlockingIOError: when another process is recording into it.
+        ValueError: when it was recorded under another spec, or ``compression`` is not 0 to 9.
     """
 
     def __init__(
@@ -59,8 +55,7 @@ class EpisodeStore:
         compression: int = 1,
         shard_bytes: int = 256_000_000,
     ):
-        if not 0 <= compression <= 9:
-            raise ValueError(f"compression={compression}: choose a zlib level from 0 (none) to 9")
+        check_between("EpisodeStore", 0, 9, compression=compression)
         self.directory = Path(directory)
         self.compression, self.shard_bytes = compression, shard_bytes
         self.records: list[Record] = []
@@ -196,26 +191,27 @@ class EpisodeStore:
         who = "bytes" if record is None else f"episode {record.id}"
         text = f"{path}: {who} at offset {span.offset} ({span.size} bytes) damaged and left out"
         if self.writable:
-            data = _read(path, span)
-            name = f"{shard}@{span.offset}-{zlib.crc32(data):08x}.damaged"
-            kept = self.directory / SET_ASIDE / name
-            if not kept.exists():
-                kept.parent.mkdir(exist_ok=True)
-                write_whole(kept, data)
-            text += f", copy kept in {kept}"
+            text += f", copy kept in {self._set_aside(path, span, 'damaged')}"
         self._warn(text)
 
     def _move_end(self, path: Path, offset: int, suffix: str) -> Path:
         """Moves a shard's bytes from ``offset`` on into a file in ``set-aside/``."""
-        data = _read(path, Span(offset, path.stat().st_size - offset))
-        name = f"{path.name}@{offset}-{zlib.crc32(data):08x}.{suffix}"
-        kept = self.directory / SET_ASIDE / name
-        kept.parent.mkdir(exist_ok=True)
-        write_whole(kept, data)
+        kept = self._set_aside(path, Span(offset, path.stat().st_size - offset), suffix)
         if offset == 0:
             path.unlink()
         else:
             os.truncate(path, offset)
+        return kept
+
+    def _set_aside(self, path: Path, span: Span, suffix: str) -> Path:
+        """Copies bytes of a shard to ``set-aside/``; the name holds shard, offset and checksum."""
+        with path.open("rb") as file:
+            file.seek(span.offset)
+            data = file.read(span.size)
+        name = f"{path.name}@{span.offset}-{zlib.crc32(data):08x}.{suffix}"
+        kept = self.directory / SET_ASIDE / name
+        if not kept.exists():
+            write_bytes(kept, data)
         return kept
 
     def _current_shard(self, size: int) -> Path:
@@ -257,12 +253,6 @@ def _append_durably(path: Path, data: bytes) -> int:
             os.ftruncate(descriptor, size)
         os.close(descriptor)
     return size
-
-
-def _read(path: Path, span: Span) -> bytes:
-    with path.open("rb") as file:
-        file.seek(span.offset)
-        return file.read(span.size)
 
 
 def _lock(directory: Path) -> BinaryIO:

@@ -26,7 +26,7 @@ from worldmodels.nn.encoders import ConvEncoder
 from worldmodels.nn.heads import ContinueHead, GaussianRewardHead
 from worldmodels.planning import CEM, MPC
 from worldmodels.replay.buffer import ReplayBuffer
-from worldmodels.replay.collect import Actor, collect_episodes
+from worldmodels.replay.collect import FrameAgent, collect_episodes
 from worldmodels.replay.sampling import RecencyMixed, Sampler, Uniform
 from worldmodels.replay.store import DatasetSpec, EpisodeStore
 from worldmodels.studies.dreaming import Remembered, remember
@@ -137,7 +137,7 @@ def record(folder: Path, world: type[QuickBox], episodes: int, seed: int) -> Epi
     return store
 
 
-def gather(store: EpisodeStore, env: PixelEnv, agent: Actor, episodes: int, seed: int) -> None:
+def gather(store: EpisodeStore, env: PixelEnv, agent: FrameAgent, episodes: int, seed: int) -> None:
     """Records what an agent does."""
     collect_episodes(env, agent, episodes, seed, True, "agent", 0, store.append)
 

@@ -16,7 +16,7 @@ from worldmodels.envs.worlds.baoding import BaodingPix
 from worldmodels.evaluation import evaluate_returns
 from worldmodels.planning import CEM, MPC, Planner, RandomShooting
 from worldmodels.planning import PDDM as PDDMPlanner
-from worldmodels.replay.collect import Actor, RandomAgent
+from worldmodels.replay.collect import FrameAgent, RandomAgent
 from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.learning import learn, random_data
 from worldmodels.studies.results import Check, Numbers, Results
@@ -204,7 +204,7 @@ class PDDM(Study):
     def _model(self, members: int) -> dict[str, Any]:
         return {**self._collecting(), **MODEL, "model.dynamics.members": members}
 
-    def _play(self, actor: Actor, seed: int) -> dict[str, float]:
+    def _play(self, actor: FrameAgent, seed: int) -> dict[str, float]:
         env = make_env(ID, num_envs=self.episodes, time_limit=self.time_limit)
         played = evaluate_returns(actor, env, self.episodes, 1000 + 100 * seed)
         # A dropped ball alone ends an episode before its time limit.

@@ -24,7 +24,7 @@ from worldmodels.envs.make import make_env
 from worldmodels.envs.worlds.cliff_hill import CliffHill
 from worldmodels.evaluation import Returns, evaluate_returns, imagine_episode, open_loop
 from worldmodels.evaluation.open_loop import COPY, MODEL, OpenLoopError
-from worldmodels.replay.collect import Actor, RandomAgent
+from worldmodels.replay.collect import FrameAgent, RandomAgent
 from worldmodels.training.callbacks import evaluating
 from worldmodels.training.fit import fit, fit_parser
 from worldmodels.training.module import WorldModelModule
@@ -63,7 +63,7 @@ class CliffStory(L.Callback):
             self.walks.append(walk(module.agent, self.env))
 
 
-def walk(agent: Actor, env: PixelEnv) -> Walk:
+def walk(agent: FrameAgent, env: PixelEnv) -> Walk:
     """Plays ``EPISODES`` episodes; who lies at a cliff's foot has lost every further reward."""
     returns = evaluate_returns(agent, env, EPISODES, SEED)
     # Height is the reward, and a walker that stands is above 0 practically surely.

@@ -41,7 +41,7 @@ class RunFolder:
         self._marker = self.checkpoints / "latest.json"
 
     def create(self) -> None:
-        """StartStates a new run; an existing one is never overwritten."""
+        """Starts a new run; an existing one is never overwritten."""
         if self.config.exists():
             raise FileExistsError(
                 f"run {self.path} exists already: continue it with --resume, or choose another "

@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8
 
+from worldmodels.checks import check_between
 from worldmodels.envs.world import World, WorldStep
 from worldmodels.envs.worlds.discs import draw_discs
-from worldmodels.envs.worlds.drawing import SIDE, fill, gradient
+from worldmodels.envs.worlds.drawing import SIDE, fill, gradient, to_pixels
 from worldmodels.types import ActionSpace
 
 # The picture, in pixels: the arm's length, its half width, how many discs draw it.
@@ -60,10 +61,8 @@ class ArmN(World):
     obstacle_distance = 0.7
 
     def __init__(self, links: int = 4, obstacle_radius: float = 0.0):
-        if not 2 <= links <= 16:
-            raise ValueError(f"links={links}: choose 2 to 16")
-        if not 0 <= obstacle_radius <= 0.2:
-            raise ValueError(f"obstacle_radius={obstacle_radius}: choose 0 (none) to 0.2")
+        check_between("ArmN", 2, 16, links=links)
+        check_between("ArmN", 0, 0.2, obstacle_radius=obstacle_radius)
         self.links = links
         self.obstacle_radius = obstacle_radius
         self.action_space = ActionSpace(links, False)
@@ -112,12 +111,12 @@ class ArmN(World):
         """Target, obstacle and arm from above."""
         frames = np.broadcast_to(self._scene, (len(state.angle), SIDE, SIDE, 3)).copy()
         if self.obstacle_radius > 0:
-            disc = _pixels(state.obstacle[:, None])
+            disc = to_pixels(state.obstacle[:, None], _REACH)
             draw_discs(frames, disc, _REACH * self.obstacle_radius - _RADIUS, (92, 84, 96))
-        target = _pixels(state.target[:, None])
+        target = to_pixels(state.target[:, None], _REACH)
         draw_discs(frames, target, 3.2, (30, 140, 70))
         draw_discs(frames, target, 1.5, (170, 240, 180))
-        joints = _pixels(self.joints(state))
+        joints = to_pixels(self.joints(state), _REACH)
         draw_discs(frames, self._along(joints), _RADIUS, (52, 84, 140))
         draw_discs(frames, joints[:, 1:-1], 0.5, (196, 216, 244))
         draw_discs(frames, joints[:, -1:], 1.9, (226, 60, 40))
@@ -133,22 +132,6 @@ class ArmN(World):
             "target_x": state.target[:, 0],
             "target_y": state.target[:, 1],
         }
-
-    def scripted_action(self, state: ArmState) -> Float[np.ndarray, "N A"]:
-        """Moves the tip straight to the target; good without an obstacle, stuck at one.
-
-        Reference: Wampler 1986, "Manipulator inverse kinematic solutions based on vector
-        formulations and damped least-squares methods".
-        """
-        joints = self.joints(state)
-        lever = joints[:, -1:] - joints[:, :-1]
-        jacobian = np.stack([-lever[:, :, 1], lever[:, :, 0]], axis=1)
-        error = (state.target - joints[:, -1])[:, :, None]
-        square = jacobian @ jacobian.transpose(0, 2, 1) + 0.02 * np.eye(2)
-        turn = (jacobian.transpose(0, 2, 1) @ np.linalg.solve(square, error))[:, :, 0]
-        # One common factor keeps the tip's direction where a joint is too slow.
-        fastest = np.maximum(np.abs(turn).max(axis=1, keepdims=True), self.speed)
-        return turn / fastest
 
     def _distance(self, state: ArmState) -> Float[np.ndarray, " N"]:
         gap = self.joints(state)[:, -1] - state.target
@@ -181,7 +164,3 @@ def _polar(
     radius: float | Float[np.ndarray, "*batch"], angle: Float[np.ndarray, "*batch"]
 ) -> Float[np.ndarray, "*batch 2"]:
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
-
-
-def _pixels(place: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
-    return SIDE / 2 + _REACH * place * np.array([1.0, -1.0])

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Shaped, UInt8
 
 from worldmodels.envs.world import World, WorldStep
 from worldmodels.envs.worlds.discs import draw_discs
-from worldmodels.envs.worlds.drawing import SIDE, fill, gradient
+from worldmodels.envs.worlds.drawing import SIDE, fill, gradient, to_pixels
 from worldmodels.types import ActionSpace
 
 # Pixels per unit of length.
@@ -73,8 +73,10 @@ class BaodingPix(World):
 
     def step(self, state: BaodingState, action: Float[np.ndarray, "N A"]) -> WorldStep:
         """Pushes the balls one step on; after a drop nothing moves."""
-        force = (self._grip(state.position) * np.clip(action, -1.0, 1.0)[:, None, None]).sum(axis=3)
-        velocity = (1 - self.damping) * state.velocity + force + self._passive(state.position)
+        force = (self.finger_force(state.position) * np.clip(action, -1.0, 1.0)[:, None, None]).sum(
+            axis=3
+        )
+        velocity = (1 - self.damping) * state.velocity + force + self.passive_force(state.position)
         live = ~state.dropped
         velocity = velocity * live[:, None, None]
         position = state.position + velocity
@@ -92,8 +94,8 @@ class BaodingPix(World):
     def render(self, state: BaodingState) -> UInt8[np.ndarray, "N 64 64 3"]:
         """Dish and fingers from above; each target is a ring in its ball's colour."""
         frames = np.broadcast_to(self._scene, (len(state.phase), SIDE, SIDE, 3)).copy()
-        targets = _pixels(self.targets(state.phase))
-        balls = _pixels(state.position)
+        targets = to_pixels(self.targets(state.phase), _SCALE)
+        balls = to_pixels(state.position, _SCALE)
         for index, (_, light) in enumerate(_COLOURS):
             draw_discs(frames, targets[:, index : index + 1], 3.0, light)
         draw_discs(frames, targets, 1.6, (236, 228, 210))
@@ -108,25 +110,14 @@ class BaodingPix(World):
         gap = self._gap(state)
         return {"first": gap[:, 0], "second": gap[:, 1], "dropped": state.dropped}
 
-    def scripted_action(self, state: BaodingState) -> Float[np.ndarray, "N A"]:
-        """Asks for the force that takes both balls to their targets, shared among the fingers."""
-        ahead = self.targets(state.phase + self.turn)
-        wanted = 0.5 * (ahead - state.position)
-        wanted += 0.5 * (ahead - self.targets(state.phase)) - 0.9 * state.velocity
-        force = (wanted - self._passive(state.position)).reshape(-1, 4, 1)
-        grip = self._grip(state.position).reshape(-1, 4, 8)
-        square = grip @ grip.transpose(0, 2, 1) + 1e-6 * np.eye(4)
-        action = (grip.transpose(0, 2, 1) @ np.linalg.solve(square, force))[:, :, 0]
-        return action / np.maximum(np.abs(action).max(axis=1, keepdims=True), 1.0)
-
-    def _grip(self, position: Float[np.ndarray, "N 2 2"]) -> Float[np.ndarray, "N 2 2 8"]:
+    def finger_force(self, position: Float[np.ndarray, "N 2 2"]) -> Float[np.ndarray, "N 2 2 8"]:
         """The force on each ball, by axis and finger, under action 1."""
         away = position[:, :, :, None] - _FINGERS
         distance = np.maximum(np.hypot(away[:, :, 0], away[:, :, 1]), 1e-6)
         push = self.strength * np.exp(-((distance / self.reach) ** 2)) / distance
         return away * push[:, :, None]
 
-    def _passive(self, position: Float[np.ndarray, "N 2 2"]) -> Float[np.ndarray, "N 2 2"]:
+    def passive_force(self, position: Float[np.ndarray, "N 2 2"]) -> Float[np.ndarray, "N 2 2"]:
         """The dish's slope, and the balls' push on each other."""
         apart = position[:, 0] - position[:, 1]
         distance = np.maximum(np.hypot(apart[:, 0], apart[:, 1]), 1e-6)
@@ -156,7 +147,3 @@ class BaodingPix(World):
         ):
             image = fill(image, lambda x, y, r=radius: np.hypot(x - middle, y - middle) < r, colour)
         return image
-
-
-def _pixels(place: Float[np.ndarray, "N 2 2"]) -> Float[np.ndarray, "N 2 2"]:
-    return SIDE / 2 + _SCALE * place * np.array([1.0, -1.0])

@@ -106,21 +106,8 @@ class CartSwing(World):
         """The state's fields by name."""
         return state._asdict()
 
-    def scripted_action(self, state: CartSwingState) -> Float[np.ndarray, "N A"]:
-        """A hand-made controller that returns about 850 per episode: pumps energy, then balances.
-
-        Reference: Astrom and Furuta 2000, "Swinging up a pendulum by energy control".
-        """
-        position, angle, velocity, spin = state
-        tilt = (angle + np.pi) % (2 * np.pi) - np.pi
-        weight = self.pole_mass * self.gravity * self.pole_length / 2
-        energy = 0.5 * self._hinge_inertia * spin**2 + weight * (np.cos(tilt) - 1)
-        pump = 2.3 * energy * spin * np.cos(tilt) - 0.84 * position - 0.72 * velocity
-        balance = 1.63 * position + 11.24 * tilt + 2.1 * velocity + 2.87 * spin
-        return np.clip(np.where(np.abs(tilt) < 0.31, balance, pump), -1.0, 1.0)[:, None]
-
     @cached_property
-    def _hinge_inertia(self) -> float:
+    def hinge_inertia(self) -> float:
         """The pole's moment of inertia about the hinge: a cylinder with two half balls."""
         length, radius = self.pole_length, self.pole_radius
         ball_share = (4 / 3) * radius / (length + (4 / 3) * radius)
@@ -136,7 +123,7 @@ class CartSwing(World):
         position, angle, velocity, spin = now
         lever = self.pole_mass * self.pole_length / 2
         mass = self.cart_mass + self.pole_mass
-        inertia = self._hinge_inertia
+        inertia = self.hinge_inertia
         sine = np.sin(angle)
         coupling = lever * np.cos(angle)
         push = self.force * control - self.cart_damping * velocity + lever * spin**2 * sine

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8
 
+from worldmodels.checks import check_between
 from worldmodels.envs.world import World, WorldStep
 from worldmodels.envs.worlds.drawing import draw_capsule, fill, gradient
 from worldmodels.types import ActionSpace
@@ -62,8 +63,7 @@ class CliffHill(World):
     lowest = 0.05
 
     def __init__(self, above_share: float = 0.4):
-        if not 0 <= above_share <= 1:
-            raise ValueError(f"above_share={above_share}: choose a probability, 0 to 1")
+        check_between("CliffHill", 0, 1, above_share=above_share)
         self.above_share = above_share
 
     def reset(self, rng: np.random.Generator, num: int) -> CliffHillState:
@@ -76,7 +76,7 @@ class CliffHill(World):
         return CliffHillState(rng.uniform(low, high), edge, np.zeros(num, dtype=bool))
 
     def step(self, state: CliffHillState, action: Float[np.ndarray, "N A"]) -> WorldStep:
-        """Walks, or goes on lying at the foot."""
+        """Walks one step; who has fallen stays at the cliffs' foot."""
         walked = state.position + self.speed * np.clip(action[:, 0], -1.0, 1.0)
         position = np.where(state.fallen, state.position, np.clip(walked, 0.0, 1.0))
         over = (position > state.edge) & (position < state.edge + self.gap)
@@ -100,23 +100,6 @@ class CliffHill(World):
     def info(self, state: CliffHillState) -> dict[str, Shaped[np.ndarray, " N"]]:
         """``position`` (where it stepped into the gap, once fallen), ``edge`` and ``fell``."""
         return {"position": state.position, "edge": state.edge, "fell": state.fallen}
-
-    def best_action(self, state: CliffHillState) -> Float[np.ndarray, "N A"]:
-        """Walks up at full speed and stops just short of the edge, or on the summit."""
-        # The margin absorbs the rounding of a float32 action.
-        left = self._top(state) - 1e-6 - state.position
-        return np.clip(left / self.speed, -1.0, 1.0)[:, None]
-
-    def best_return(self, state: CliffHillState) -> Float[np.ndarray, " N"]:
-        """The least upper bound of the undiscounted return of a whole episode from each start."""
-        steps = np.arange(1, self.time_limit + 1)
-        climb = state.position[:, None] + self.speed * steps
-        climb = np.minimum(climb, self._top(state)[:, None])
-        return np.where(state.fallen, 0.0, climb.sum(axis=1))
-
-    def _top(self, state: CliffHillState) -> Float[np.ndarray, " N"]:
-        """The highest place that can be reached on foot."""
-        return np.where(state.position <= state.edge, state.edge, 1.0)
 
     @cached_property
     def _landscapes(self) -> UInt8[np.ndarray, "E h w C"]:

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int, Shaped, UInt8, UInt64
 
 from worldmodels.envs.world import World, WorldStep
 from worldmodels.envs.worlds.discs import draw_discs
-from worldmodels.envs.worlds.drawing import SIDE, fill
+from worldmodels.envs.worlds.drawing import SIDE, fill, to_pixels
 from worldmodels.envs.worlds.noise import draw_keys, next_keys, uniforms
 from worldmodels.types import ActionSpace
 
@@ -25,7 +25,7 @@ class CrossTrafficState(NamedTuple):
     """A drone over a crossing with two cars; x to the right, y upwards, the crossing at (0, 0).
 
     ``clock`` counts each car's steps since it appeared, ``colour`` is 0 (orange) or 1 (blue),
-    ``turn`` is -1 (left), 1 (right) or 0 (not decided). ``key`` decides what comes.
+    ``turn`` is -1 (left), 1 (right) or 0 (not decided). ``key`` determines later random numbers.
     """
 
     drone: Float[np.ndarray, "N 2"]
@@ -72,7 +72,7 @@ class CrossTraffic(World):
         self.deterministic = deterministic
 
     def reset(self, rng: np.random.Generator, num: int) -> CrossTrafficState:
-        """StartStates anywhere in the cycle, with the drone anywhere."""
+        """Starts anywhere in the cycle, with the drone anywhere."""
         first = rng.integers(self.cycle, size=num)
         clock = np.stack([first, first + self.cycle // 2], axis=1) % self.cycle
         colour = rng.integers(2, size=(num, 2))
@@ -82,7 +82,6 @@ class CrossTraffic(World):
         return CrossTrafficState(drone, clock, colour, turn, draw_keys(rng, num))
 
     def step(self, state: CrossTrafficState, action: Float[np.ndarray, "N A"]) -> WorldStep:
-        """Moves the drone and the cars one step on."""
         moved = state.drone + self.speed * np.clip(action, -1.0, 1.0)
         drone = np.clip(moved, -self.extent, self.extent)
         clock = (state.clock + 1) % self.cycle
@@ -107,16 +106,16 @@ class CrossTraffic(World):
     def render(self, state: CrossTrafficState) -> UInt8[np.ndarray, "N 64 64 3"]:
         """The crossing from above, its cars, and a white ring for the drone."""
         frames = np.broadcast_to(self._scene, (len(state.key), SIDE, SIDE, 3)).copy()
-        cars, ahead = self.cars(state), self._headings(state)
+        cars, ahead = self.cars(state), self.headings(state)
         body = np.stack([cars - 0.07 * ahead, cars, cars + 0.07 * ahead], axis=2)
         for index, paint in enumerate(_COLOURS):
             # The other colour's cars are moved out of the picture.
             own = np.where((state.colour == index)[:, :, None, None], body, -9.0)
-            draw_discs(frames, _pixels(own.reshape(-1, 6, 2)), 2.3, paint)
-        draw_discs(frames, _pixels(cars + 0.08 * ahead), 1.0, (226, 240, 250))
+            draw_discs(frames, to_pixels(own.reshape(-1, 6, 2), _SCALE), 2.3, paint)
+        draw_discs(frames, to_pixels(cars + 0.08 * ahead, _SCALE), 1.0, (226, 240, 250))
         angle = np.arange(20) * np.pi / 10
         ring = 0.2 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        draw_discs(frames, _pixels(state.drone[:, None] + ring), 0.7, (255, 255, 255))
+        draw_discs(frames, to_pixels(state.drone[:, None] + ring, _SCALE), 0.7, (255, 255, 255))
         return frames
 
     def info(self, state: CrossTrafficState) -> dict[str, Shaped[np.ndarray, " N"]]:
@@ -130,21 +129,14 @@ class CrossTraffic(World):
             values[f"{name}_turn"] = state.turn[:, index]
         return values
 
-    def scripted_action(self, state: CrossTrafficState) -> Float[np.ndarray, "N A"]:
-        """Follows the older car, and changes to the next one before it leaves the picture."""
-        # As if every car that has not decided yet went straight on.
-        coming = self.cars(state) + self.car_speed * self._headings(state)
-        older = np.where(state.clock.max(axis=1) > 20, state.clock.argmin(1), state.clock.argmax(1))
-        gap = coming[np.arange(len(older)), older] - state.drone
-        return np.clip(gap / self.speed, -1.0, 1.0)
-
     def _turns(
         self, colour: Int[np.ndarray, "N 2"], chance: Float[np.ndarray, "N 2"]
     ) -> Int[np.ndarray, "N 2"]:
         right = colour == 1 if self.deterministic else chance < 0.5
         return np.where(right, 1, -1)
 
-    def _headings(self, state: CrossTrafficState) -> Float[np.ndarray, "N 2 2"]:
+    def headings(self, state: CrossTrafficState) -> Float[np.ndarray, "N 2 2"]:
+        """Unit vectors along which both cars drive."""
         driven = self.car_speed * state.clock
         turned = (state.turn != 0) & (driven > 1.2 - _LANE * state.turn)
         return np.stack(
@@ -172,7 +164,3 @@ class CrossTraffic(World):
         image = fill(image, lambda x, y: roads(x, y, half + 1.0), (214, 208, 196))
         image = fill(image, lambda x, y: roads(x, y, half), (96, 98, 106))
         return fill(image, dashes, (228, 216, 150))
-
-
-def _pixels(place: Float[np.ndarray, "N P 2"]) -> Float[np.ndarray, "N P 2"]:
-    return SIDE / 2 + _SCALE * place * np.array([1.0, -1.0])

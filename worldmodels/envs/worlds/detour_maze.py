@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
+from worldmodels.checks import check_between
 from worldmodels.envs.world import World, WorldStep
 from worldmodels.envs.worlds.drawing import SIDE, draw_capsule, fill
 from worldmodels.types import ActionSpace
@@ -31,7 +32,9 @@ _CELLS = np.array([list(line) for line in _PLAN])
 _COUNT = len(_PLAN)
 # The picture, in pixels: a cell's side, and the frame around the plan.
 _CELL, _MARGIN = 4, 2
-_MOVES = np.array([(-1, 0), (0, 1), (1, 0), (0, -1)])
+
+MOVES = np.array([(-1, 0), (0, 1), (1, 0), (0, -1)])
+"""Rows and columns that each choice walks."""
 
 
 class DetourMazeState(NamedTuple):
@@ -42,7 +45,7 @@ class DetourMazeState(NamedTuple):
 
 
 class DetourMaze(World):
-    """A walker in three rooms: a coin lies near by, the treasure far behind two walls.
+    """A walker in three rooms: a coin lies near by, a treasure far away behind two walls.
 
     Choices 0, 1, 2, 3 walk one cell up, right, down, left; a wall stops the walker. Arriving at
     the coin (the decoy) pays 1, arriving at the treasure pays 10; either ends the episode, and
@@ -69,8 +72,7 @@ class DetourMaze(World):
     goal_reward = 10.0
 
     def __init__(self, anywhere: float = 0.5):
-        if not 0 <= anywhere <= 1:
-            raise ValueError(f"anywhere={anywhere}: choose a probability, 0 to 1")
+        check_between("DetourMaze", 0, 1, anywhere=anywhere)
         self.anywhere = anywhere
 
     def reset(self, rng: np.random.Generator, num: int) -> DetourMazeState:
@@ -83,7 +85,7 @@ class DetourMaze(World):
     def step(self, state: DetourMazeState, action: Int[np.ndarray, " N"]) -> WorldStep:
         """Walks one cell, unless a wall or the end of the episode forbids it."""
         ended = np.isin(_CELLS[state.row, state.column], ("D", "G"))
-        aim = np.stack(state, axis=1) + _MOVES[action]
+        aim = np.stack(state, axis=1) + MOVES[action]
         cell = np.clip(aim, 0, _COUNT - 1)
         stays = ended | (_CELLS[cell[:, 0], cell[:, 1]] == "#")
         row, column = np.where(stays[:, None], np.stack(state, axis=1), cell).T
@@ -106,13 +108,6 @@ class DetourMaze(World):
             "at_decoy": cell == "D",
             "at_goal": cell == "G",
         }
-
-    def best_action(self, state: DetourMazeState) -> Int[np.ndarray, " N"]:
-        """A shortest way to the treasure that avoids the coin."""
-        around = np.pad(self.distance_to_goal, 1, constant_values=np.inf)
-        row = state.row[:, None] + _MOVES[:, 0] + 1
-        column = state.column[:, None] + _MOVES[:, 1] + 1
-        return around[row, column].argmin(axis=1)
 
     @cached_property
     def distance_to_goal(self) -> Float[np.ndarray, "rows columns"]:

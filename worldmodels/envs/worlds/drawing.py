@@ -22,6 +22,14 @@ Region = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _SAMPLES = 8
 
 
+def to_pixels(place: Float[np.ndarray, "*batch 2"], scale: float) -> Float[np.ndarray, "*batch 2"]:
+    """Image coordinates of places (x to the right, y upwards, (0, 0) in the frame's middle).
+
+    ``scale`` is in pixels per unit of length.
+    """
+    return SIDE / 2 + scale * place * np.array([1.0, -1.0])
+
+
 def gradient(top: Colour, bottom: Colour) -> UInt8[np.ndarray, "h w C"]:
     """A background that fades from ``top`` to ``bottom``."""
     share = np.linspace(0.0, 1.0, SIDE)[:, None, None]

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Shaped, UInt8
 
 from worldmodels.envs.world import World, WorldStep
 from worldmodels.envs.worlds.discs import draw_discs
-from worldmodels.envs.worlds.drawing import SIDE, fill
+from worldmodels.envs.worlds.drawing import SIDE, fill, to_pixels
 from worldmodels.types import ActionSpace
 
 # Pixels per unit of length.
@@ -23,14 +23,14 @@ class GlitchBoxState(NamedTuple):
 
 
 class GlitchBox(World):
-    """A point mass in the box [-1, 1] x [-1, 1]; what it is paid is brighter floor.
+    """A point mass in the box [-1, 1] x [-1, 1]; the brighter the floor, the higher the reward.
 
     ``velocity = 0.6 velocity + 0.4 speed action``, ``position += velocity``; the box's walls stop
     it. The reward on arrival is the distance from the centre over ``radius``: 0 in the middle, 1
     at the rim of the disc. Beyond the rim the picture breaks into a glitch, and nothing is paid;
     the mass can come back.
 
-    StartStates are so near the centre that random actions practically never reach the rim. Random
+    Starts are so near the centre that random actions practically never reach the rim. Random
     data therefore covers the disc's inside and shows that further out is better, but never the
     glitch: a model that trusts its extrapolation sends the mass there.
 
@@ -57,7 +57,6 @@ class GlitchBox(World):
         return GlitchBoxState(position, np.zeros((num, 2)))
 
     def step(self, state: GlitchBoxState, action: Float[np.ndarray, "N A"]) -> WorldStep:
-        """Pushes the mass one step on."""
         push = (1 - self.drag) * self.speed * np.clip(action, -1.0, 1.0)
         velocity = self.drag * state.velocity + push
         aim = state.position + velocity
@@ -74,7 +73,7 @@ class GlitchBox(World):
     def render(self, state: GlitchBoxState) -> UInt8[np.ndarray, "N 64 64 3"]:
         """The floor from above with the mass, or the glitch."""
         frames = self._scenes[self.outside(state).astype(np.int64)]
-        centre = SIDE / 2 + _SCALE * state.position[:, None] * np.array([1.0, -1.0])
+        centre = to_pixels(state.position[:, None], _SCALE)
         draw_discs(frames, centre, 3.2, (60, 16, 16))
         draw_discs(frames, centre, 2.2, (250, 96, 60))
         return frames
@@ -87,14 +86,6 @@ class GlitchBox(World):
             "distance": _length(state.position),
             "outside": self.outside(state),
         }
-
-    def scripted_action(self, state: GlitchBoxState) -> Float[np.ndarray, "N A"]:
-        """Straight outwards at full speed, and to rest 0.01 before the rim."""
-        distance = np.maximum(_length(state.position), 1e-9)[:, None]
-        outwards = state.position / distance
-        wanted = np.clip(0.5 * (self.radius - 0.01 - distance), -self.speed, self.speed)
-        push = (wanted * outwards - self.drag * state.velocity) / ((1 - self.drag) * self.speed)
-        return push / np.maximum(np.abs(push).max(axis=1, keepdims=True), 1.0)
 
     @cached_property
     def _scenes(self) -> UInt8[np.ndarray, "scenes h w C"]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8, UInt64
 
+from worldmodels.checks import check_at_least
 from worldmodels.envs.world import World, WorldStep
 from worldmodels.envs.worlds.drawing import SIDE, draw_capsule, fill
 from worldmodels.envs.worlds.noise import draw_keys, next_keys, normal
@@ -66,15 +67,14 @@ class GustRoad(World):
     steering = 0.3
 
     def __init__(self, sigma: float = 0.13):
-        if not sigma >= 0:
-            raise ValueError(f"sigma={sigma}: choose 0 (no wind) or more")
+        check_at_least("GustRoad", 0, sigma=sigma)
         self.sigma = sigma
 
     def reset(self, rng: np.random.Generator, num: int) -> GustRoadState:
         """Draws roads, and stands in the middle third of each."""
         phase = rng.uniform(0, 2 * np.pi, (num, 2))
         start = np.zeros(num, dtype=np.int64)
-        position = self._middle(phase, start) + rng.uniform(-1 / 3, 1 / 3, num)
+        position = self.middle(phase, start) + rng.uniform(-1 / 3, 1 / 3, num)
         key = draw_keys(rng, num)
         return GustRoadState(position, np.zeros(num), start, phase, key, np.zeros(num, dtype=bool))
 
@@ -95,13 +95,13 @@ class GustRoad(World):
 
     def offset(self, state: GustRoadState) -> Float[np.ndarray, " N"]:
         """Distance from the road's middle, positive to the right."""
-        return state.position - self._middle(state.phase, state.travelled)
+        return state.position - self.middle(state.phase, state.travelled)
 
     def render(self, state: GustRoadState) -> UInt8[np.ndarray, "N 64 64 3"]:
         """The road from above, which scrolls down one pixel per step; the car tilts as it turns."""
         ahead = (_CAR_ROW - 0.5 - np.arange(SIDE)).astype(np.int64)
         along = state.travelled[:, None] + ahead
-        middle = SIDE / 2 + _SCALE * self._middle(state.phase[:, None], along)
+        middle = SIDE / 2 + _SCALE * self.middle(state.phase[:, None], along)
         index = np.rint(_FINE * middle).astype(np.int64)
         frames = self._rows[along // _BAND % 2, index]
         column = SIDE / 2 + _SCALE * state.position
@@ -121,15 +121,10 @@ class GustRoad(World):
             "left": state.left,
         }
 
-    def best_action(self, state: GustRoadState) -> Float[np.ndarray, "N A"]:
-        """Aims at the road's middle one step on, which no action could do better in one step."""
-        gap = self._middle(state.phase, state.travelled + 1) - state.position
-        wanted = (gap - self.drag * state.velocity) / self.steering
-        return np.clip(wanted, -1.0, 1.0)[:, None]
-
-    def _middle(
+    def middle(
         self, phase: Float[np.ndarray, "*#batch 2"], along: Int[np.ndarray, "*#batch"]
     ) -> Float[np.ndarray, "*#batch"]:
+        """Where the road's middle is after ``along`` steps."""
         turn = 2 * np.pi * along[..., None] / self.periods + phase
         return (self.bends * np.sin(turn)).sum(axis=-1)
 

@@ -9,11 +9,11 @@ from jaxtyping import Bool, Float, Shaped, UInt8
 
 from worldmodels.envs.world import World, WorldStep
 from worldmodels.envs.worlds.discs import draw_discs
-from worldmodels.envs.worlds.drawing import SIDE, fill
+from worldmodels.envs.worlds.drawing import SIDE, fill, to_pixels
 from worldmodels.types import ActionSpace
 
 Task = Callable[[np.ndarray], np.ndarray]
-"""What a place is worth on arrival: ``[N, 2] -> [N]``."""
+"""The reward of arriving at each place: ``[N, 2] -> [N]``."""
 
 # Pixels per unit of length.
 _SCALE = 29.0
@@ -22,10 +22,10 @@ _SCALE = 29.0
 def reach(x: float, y: float, width: float = 0.2) -> Task:
     """1 at (x, y), 1/2 at ``width`` from it: ``1 / (1 + (distance / width)^2)``."""
 
-    def worth(place: np.ndarray) -> np.ndarray:
+    def reward(place: np.ndarray) -> np.ndarray:
         return 1 / (1 + (((place - np.array([x, y])) / width) ** 2).sum(axis=1))
 
-    return worth
+    return reward
 
 
 def right_wall(place: np.ndarray) -> np.ndarray:
@@ -45,7 +45,7 @@ class TwoRoomsState(NamedTuple):
 
 
 class TwoRooms(World):
-    """A walker in two rooms that a wall with a door separates; the task is yours.
+    """A walker in two rooms that a wall with a door separates; the reward is an argument.
 
     ``position += speed * action``, first along x, then along y; walls stop each by itself. The
     reward on arrival is ``task`` of the position. Neither the motion nor the picture depends on
@@ -101,30 +101,13 @@ class TwoRooms(World):
     def render(self, state: TwoRoomsState) -> UInt8[np.ndarray, "N 64 64 3"]:
         """Both rooms from above with the walker."""
         frames = np.broadcast_to(self._scene, (len(state.position), SIDE, SIDE, 3)).copy()
-        centre = SIDE / 2 + _SCALE * state.position[:, None] * np.array([1.0, -1.0])
+        centre = to_pixels(state.position[:, None], _SCALE)
         draw_discs(frames, centre, 3.2, (96, 16, 40))
         draw_discs(frames, centre, 2.2, (232, 56, 96))
         return frames
 
     def info(self, state: TwoRoomsState) -> dict[str, Shaped[np.ndarray, " N"]]:
-        """The position."""
         return {"x": state.position[:, 0], "y": state.position[:, 1]}
-
-    def action_towards(
-        self, state: TwoRoomsState, place: Float[np.ndarray, "N 2"]
-    ) -> Float[np.ndarray, "N A"]:
-        """Walks to ``place``, through the door where it must, and stays there."""
-        x, y = state.position.T
-        across = place[:, 0]
-        at_door = np.abs(y) < self.door - 0.02
-        same_room = (x * across > 0) & (np.minimum(np.abs(x), np.abs(across)) >= self.wall)
-        straight = same_room | (at_door & (np.abs(across) < self.wall))
-        # Two way points on the door's axis: one before the wall, one behind it.
-        step_in = 2.5 * self.wall
-        aim_x = np.where(at_door, np.clip(across, -step_in, step_in), step_in * np.sign(x))
-        aim = np.stack([aim_x, np.zeros_like(aim_x)], axis=1)
-        gap = np.where(straight[:, None], place, aim) - state.position
-        return gap / np.maximum(np.abs(gap).max(axis=1, keepdims=True), self.speed)
 
     def _in_wall(
         self, x: Float[np.ndarray, " N"], y: Float[np.ndarray, " N"]
