@@ -10,16 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from worldmodels.studies.catalogue import STUDIES
-
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 RESULTS = DOCS / "results" / "studies"
 PAGES = sorted(DOCS.rglob("*.md"))
+STUDIES = sorted(path.stem for path in RESULTS.glob("*.json"))
 # Result files name the roles that studies had when they were measured.
 ROLES = {"failing": "baseline", "fixing": "method", "control": "ablation"}
 NUMBER = re.compile(r"(?<![\w.,])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?(?!\w)")
-PRECISE = re.compile(r"(?<![\w,.])-?\d+(?:\.\d+(?:e[+-]\d+)?|e[+-]\d+)")
 
 
 def result(name):
@@ -133,11 +131,7 @@ def test_a_study_page_lists_every_condition_with_its_outcome(name):
     about = result(name)
     rows = table(page(name), "condition of the rule")[1:]
     assert [holds for _, holds in rows] == ["yes" if c["passed"] else "no" for c in about["checks"]]
-    for (text, _), check in zip(rows, about["checks"], strict=True):
-        rounded = [three_digits(float(number)) for number in PRECISE.findall(check["text"])]
-        assert PRECISE.sub("#", check["text"]).split("#")[0] in text
-        assert [n for n in numbers(text) if n in rounded] != [] or not rounded
-        assert set(rounded) <= set(numbers(text))
+    assert [text for text, _ in rows] == [check["text"] for check in about["checks"]]
 
 
 def known_numbers(about):
@@ -179,12 +173,20 @@ def test_what_was_learned_is_at_most_three_sentences_with_measured_numbers(name)
 def test_a_number_that_was_not_measured_is_noticed():
     about = result("cliff")
     assert unknown_numbers(about, "Falls drop from 90 % to 36 %, in 3,000 steps.") == []
-    assert unknown_numbers(about, "Falls drop from 90 % to 35 %.") == ["35 %"]
+    assert unknown_numbers(about, "Falls drop from 90 % to 37 %.") == ["37 %"]
     interval = about["intervals"]["random data"]["promised"]
     check_cells(about, {("random data", "promised"): "6.37 [5.95, 6.93]"})
     assert shown("6.38 [5.95, 6.93]") != wanted(interval)
     with pytest.raises(AssertionError, match="promised"):
         check_cells(about, {("random data", "promised"): "6.38 [5.95, 6.93]"})
+
+
+def test_every_study_of_the_catalogue_has_a_result_and_a_page():
+    from worldmodels.studies import catalogue
+
+    assert set(STUDIES) == set(catalogue.STUDIES)
+    pages = {path.stem for path in (DOCS / "studies").glob("*.md")} - {"index"}
+    assert pages == set(STUDIES)
 
 
 def test_the_summary_lists_every_study_with_its_outcome_and_measured_numbers():

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from worldmodels.dynamics import Dynamics, GaussianRSSM
-from worldmodels.dynamics.base import Observed
 from worldmodels.nn.augment import randomly_shifted
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ConvEncoder
@@ -72,7 +71,7 @@ class Priced(Walk):
         self.before = nn.Parameter(double([[[0.1], [0.5]], [[0.3], [0.2]]]))
 
     def observe(self, embed, action, is_first, state=None):
-        return Observed(Position(self.after), Position(self.before))
+        return Position(self.after), Position(self.before)
 
     def kl(self, posterior, prior):
         return (posterior.x - prior.x)[..., 0]
@@ -143,7 +142,7 @@ def test_score_adds_the_value_that_is_reached():
 
 
 @pytest.mark.parametrize("value", [None, lambda feature: feature.sum(-1)])
-def test_scores_read_step_by_step_equal_those_of_the_whole_dream(value):
+def test_scores_read_step_by_step_equal_those_of_the_whole_trajectory(value):
     model = tiny()
     with torch.no_grad():
         for head in (model.reward, model.continues):
@@ -151,8 +150,8 @@ def test_scores_read_step_by_step_equal_those_of_the_whole_dream(value):
     state = model.dynamics.initial(2)
     actions = torch.rand(2, 5, 4, model.action_space.dim)
     torch.manual_seed(3)
-    starts = model.dynamics.spread(state, 5)
-    feature = model.feature(model.dynamics.imagine(starts, actions.flatten(0, 1), plans=5))
+    starts = model.dynamics.plan_starts(state, 5)
+    feature = model.feature(model.dynamics.predict(starts, actions.flatten(0, 1), plans=5))
     reward, discount = model.reward(feature), 0.99 * model.continues(feature)
     expected, weight = torch.zeros(10), torch.ones(10)
     for step in range(4):
@@ -164,8 +163,8 @@ def test_scores_read_step_by_step_equal_those_of_the_whole_dream(value):
     found = model.score(state, actions, value)
     torch.testing.assert_close(found.flatten(), expected)
     torch.manual_seed(3)
-    judged = model.score(state, actions, value, objective=lambda rollout: rollout.reward)
-    torch.testing.assert_close(judged, found)
+    whole = model.score(state, actions, value, objective=LearnedReward())
+    torch.testing.assert_close(whole, found)
 
 
 def test_scores_in_bfloat16_rank_plans_as_in_float32():
@@ -191,19 +190,22 @@ def test_score_keeps_states_and_candidates_apart():
 
 
 def test_imagine_follows_the_policy_on_the_state_it_is_in():
-    dream = walker().imagine(Position(double([[1.0]])), lambda feature: feature, 3)
-    assert dream.feature[0, :, 0].tolist() == [1, 2, 4, 8]
-    assert dream.action[0, :, 0].tolist() == [1, 2, 4]
-    assert dream.reward[0].tolist() == [2, 4, 8]
-    assert dream.discount[0].tolist() == [0.9, 0.9, 0.9]
+    imagined = walker().imagine(Position(double([[1.0]])), lambda feature: feature, 3)
+    assert imagined.feature[0, :, 0].tolist() == [1, 2, 4, 8]
+    assert imagined.action[0, :, 0].tolist() == [1, 2, 4]
+    assert imagined.reward[0].tolist() == [2, 4, 8]
+    assert imagined.discount[0].tolist() == [0.9, 0.9, 0.9]
 
 
-def test_rollout_equals_imagine_under_the_same_actions():
+def test_predict_equals_imagine_under_the_same_actions():
     model = walker()
     start = Position(torch.tensor([[1.0]]))
-    dream = model.imagine(start, lambda feature: feature, 3)
-    for ours, reference in zip(model.rollout(start, dream.action), dream):
-        torch.testing.assert_close(ours, reference)
+    imagined = model.imagine(start, lambda feature: feature, 3)
+    found = model.predict(start, imagined.action)
+    for name in ("feature", "action", "reward", "discount"):
+        torch.testing.assert_close(getattr(found, name), getattr(dream, name))
+    assert found.start.x.tolist() == imagined.start.x.tolist() == [[1]]
+    assert found.states.x.tolist() == imagined.states.x.tolist() == [[[2], [4], [8]]]
 
 
 def test_filter_is_one_step_of_observe():
@@ -314,7 +316,7 @@ def test_actions_line_up_with_the_rewards_they_cause():
         losses.total.backward()
         optimizer.step()
     start = type(posterior)(*(field[:, 0].detach() for field in posterior))
-    predicted = model.rollout(start, data.action[:, 1:]).reward
+    predicted = model.predict(start, data.action[:, 1:]).reward
     error = (predicted - data.reward[:, 1:]).abs().mean()
     shifted = (predicted[:, 1:] - data.reward[:, 1:-1]).abs().mean()
     assert error < 0.15

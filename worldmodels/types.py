@@ -26,7 +26,7 @@ An episode of T actions therefore has T + 1 rows. Nothing shifts by one outside 
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -129,7 +129,7 @@ class Configurable:
 
     init_args: dict[str, Any]
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+    def __new__(cls, *args: Any, **kwargs: Any):
         """Makes the object and notes what its constructor is called with."""
         self = super().__new__(cls)
         # The instance stands for `self`; copies are made without arguments.

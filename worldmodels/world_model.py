@@ -211,6 +211,15 @@ class WorldModel(LatentModel):
             )
         return self.pixels.inverse(self.decoder(feature))
 
+    def add_decoder(self, decoder: Callable[[int, ObsShape], Decoder] = ConvDecoder) -> None:
+        """Freezes the model and gives it a new decoder, which alone learns from now on."""
+        self.requires_grad_(False)
+        self.decoder = decoder(self.feature_dim, self.obs_shape)
+        terms = [Reconstruction()]
+        terms[0].setup(self)
+        self.terms = nn.ModuleList(terms)
+        self.init_args |= {"decoder": decoder, "terms": terms}
+
     def loss(self, batch: Batch) -> tuple[Losses, State]:
         """The weighted sum of all terms, and the posterior states (leading axes B T)."""
         batch = batch._replace(obs=randomly_shifted(batch.obs, self.pad))

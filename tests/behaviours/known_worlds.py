@@ -21,7 +21,7 @@ class Place(NamedTuple):
 
 
 class Stub(Dynamics):
-    """Ignores frames: what the subclass says is the truth."""
+    """Ignores frames: the latent state is the true state of the subclass's world."""
 
     def initial(self, batch):
         return Place(torch.eye(self.feature_dim)[torch.zeros(batch, dtype=torch.int64)])
@@ -89,7 +89,7 @@ def optimal_chain_values(discount, sweeps=200):
 
 
 class Aim(Stub):
-    """One place; the feature carries the last action, which the reward judges."""
+    """One place; the feature carries the last action, which the reward depends on."""
 
     def __init__(self, embed_dim, action_dim):
         super().__init__()
@@ -149,7 +149,7 @@ def train(behaviour, model, batch, posterior, updates):
         optimiser.zero_grad()
         losses.total.backward()
         optimiser.step()
-        behaviour.after_update()
+        behaviour.update_target()
     return losses.metrics
 
 

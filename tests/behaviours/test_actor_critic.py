@@ -14,8 +14,9 @@ from known_worlds import (
 )
 
 from worldmodels.behaviours import ActorCritic, DynamicsBackprop, Reinforce
-from worldmodels.behaviours.base import sample_starts
+from worldmodels.behaviours.base import detached, sample_starts
 from worldmodels.dynamics import CategoricalRSSM, EnsembleRSSM, GaussianRSSM
+from worldmodels.dynamics.base import select_state
 from worldmodels.nn.distributions import OneHotStraightThrough
 from worldmodels.planning.objectives import Curiosity, FeatureObjective
 from worldmodels.types import ActionSpace
@@ -27,13 +28,25 @@ LATENTS = [
 ]
 
 
-def algorithm(model, space, gradient, **options):
+def actor_critic(model, space, gradient, **options):
     torch.manual_seed(1)
-    options = {"horizon": 4, "hidden": 8, "layers": 1, "entropy": 0.1} | options
-    algorithm = ActorCritic(model.dynamics.feature_dim, space, gradient, **options)
-    for parameter in algorithm.parameters():
+    options = {"horizon": 4, "hidden": 8, "layers": 1, "entropy_coef": 0.1} | options
+    behaviour = ActorCritic(model.feature_dim, space, gradient, **options)
+    for parameter in behaviour.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
-    return algorithm
+    return behaviour
+
+
+def imagined(behaviour, model, batch, posterior, seed=0):
+    """Start states and the trajectory that the loss imagines after the same seed."""
+    torch.manual_seed(seed)
+    starts = sample_starts(batch, posterior, None)
+
+    def policy(feature):
+        return behaviour.actor(feature).sample()
+
+    objective = behaviour.objective
+    return starts, model.imagine(starts.state, policy, behaviour.horizon, objective)
 
 
 def answer(head, k):
@@ -54,7 +67,7 @@ SPACES = [ActionSpace(2, False), ActionSpace(3, True)]
 @pytest.mark.parametrize("gradient", [Reinforce, DynamicsBackprop])
 def test_no_gradient_crosses_between_world_model_and_behaviour(gradient, space, dynamics):
     model, batch = pixel_model(space, dynamics), pixels(space)
-    behaviour = algorithm(model, space, gradient)
+    behaviour = actor_critic(model, space, gradient)
     torch.manual_seed(2)
     model.loss(batch)[0].total.backward()
     alone = gradients(model)
@@ -77,7 +90,7 @@ def test_no_gradient_crosses_between_world_model_and_behaviour(gradient, space, 
 @pytest.mark.parametrize("gradient", [Reinforce, DynamicsBackprop])
 def test_mixed_precision_gives_nearly_the_same_losses(gradient, space, dynamics):
     model, batch = pixel_model(space, dynamics), pixels(space)
-    behaviour = algorithm(model, space, gradient, horizon=1)
+    behaviour = actor_critic(model, space, gradient, horizon=1)
     posterior = model.loss(batch)[1]
     found = []
     for enabled in (False, True):
@@ -92,12 +105,29 @@ def test_mixed_precision_gives_nearly_the_same_losses(gradient, space, dynamics)
         assert parameter.grad.isfinite().all()
 
 
+def test_a_detached_copy_shares_the_numbers_and_passes_gradients_to_its_inputs_alone():
+    model = pixel_model(SPACES[0], LATENTS[0])
+    copy = detached(model)
+    assert type(copy) is type(model)
+    feature = torch.randn(2, model.feature_dim, requires_grad=True)
+    expected = torch.autograd.grad(model.reward(feature).sum(), feature)[0]
+    copy.reward(feature).sum().backward()
+    assert torch.equal(feature.grad, expected)
+    assert all(grad is None for grad in gradients(model))
+    assert not any(p.requires_grad for p in copy.parameters())
+    assert all(p.requires_grad for p in model.parameters())
+    # An optimiser's step is seen by both.
+    with torch.no_grad():
+        next(model.reward.parameters()).add_(1.0)
+    assert torch.equal(copy.reward(feature), model.reward(feature))
+
+
 def test_a_frozen_part_of_the_model_stays_frozen():
     space = SPACES[0]
     model, batch = pixel_model(space, LATENTS[0]), pixels(space)
     model.encoder.requires_grad_(False)
     posterior = model.loss(batch)[1]
-    algorithm(model, space, DynamicsBackprop).loss(model, batch, posterior)
+    actor_critic(model, space, DynamicsBackprop).loss(model, batch, posterior)
     assert not any(p.requires_grad for p in model.encoder.parameters())
     assert all(p.requires_grad for p in model.dynamics.parameters())
 
@@ -106,7 +136,7 @@ def test_a_frozen_part_of_the_model_stays_frozen():
 def test_imagination_that_starts_at_terminal_states_yields_nothing(gradient):
     space = SPACES[1]
     model, batch = pixel_model(space, LATENTS[0]), pixels(space, ended=True)
-    behaviour = algorithm(model, space, gradient)
+    behaviour = actor_critic(model, space, gradient)
     losses = behaviour.loss(model, batch, model.loss(batch)[1])
     losses.total.backward()
     assert losses.total == 0
@@ -124,8 +154,8 @@ def test_starts_are_a_random_subset_without_repetition():
     assert seen.max() == 1
     assert (seen.sum(0) > 20).all()
     for draw in draws:
-        assert torch.equal(draw.alive, 1 - draw.state.onehot[:, -1])
-    assert len(sample_starts(batch, posterior, None).alive) == 6
+        assert torch.equal(draw.continues, 1 - draw.state.onehot[:, -1])
+    assert len(sample_starts(batch, posterior, None).continues) == 6
 
 
 def test_reinforce_weighs_log_probabilities_by_the_advantage():
@@ -137,26 +167,28 @@ def test_reinforce_weighs_log_probabilities_by_the_advantage():
     torch.testing.assert_close(loss[0], -torch.tensor([2.0, -1.0]) * chosen)
 
 
-def test_the_losses_of_a_dream_by_hand():
+@pytest.mark.parametrize(("seed", "went_right"), SEEDS)
+def test_the_losses_of_an_imagined_rollout_by_hand(seed, went_right):
     model = chain(discount=0.8)
     behaviour = ActorCritic(
         6, model.action_space, horizon=2, entropy_coef=0.5, lambda_=0.9, **QUICK
     )
-    torch.manual_seed(0)
     # Place 4, next to the end: right pays 1 and ends, left leads to 3.
     batch, posterior = replayed(torch.eye(6)[[4]])
-    dream = behaviour.dream(model, sample_starts(batch, posterior, None))
-    places = dream.steps.feature[0].argmax(-1).tolist()
-    went_right = places[1] == 5
+    _, trajectory = imagined(behaviour, model, batch, posterior, seed)
+    places = trajectory.feature[0].argmax(-1).tolist()
+    assert places[1] == (5 if went_right else 3)
     # The critic starts at 0 everywhere, so only rewards count.
-    later = dream.steps.reward[0, 1].item()
+    later = trajectory.reward[0, 1].item()
     first = 1.0 if went_right else 0.9 * 0.8 * later
-    torch.testing.assert_close(dream.returns[0], torch.tensor([first, later]))
-    assert dream.weight[0].tolist() == pytest.approx([1, 0 if went_right else 0.8])
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     losses = behaviour.loss(model, batch, posterior)
+    assert losses.metrics["imagined_return"].item() == pytest.approx((first + later) / 2)
+    assert losses.metrics["imagined_reward"] == trajectory.reward.mean()
+    # After the end nothing counts; else the second step does by its discount.
+    weight = [1.0, 0.0 if went_right else 0.8]
     # An untrained policy has probability 1/2 and entropy ln 2, the critic 255 equal bins.
-    ln2, weight = 0.6931472, dream.weight[0].tolist()
+    ln2 = 0.6931472
     actor = sum(w * (r * ln2 - 0.5 * ln2) for w, r in zip(weight, [first, later])) / 2
     assert losses.metrics["loss/actor"].item() == pytest.approx(actor, rel=1e-4)
     critic = sum(weight) / 2 * torch.tensor(255.0).log().item()
@@ -174,33 +206,34 @@ def test_the_actor_counts_in_units_of_the_scale_of_returns(gradient):
     behaviour.scale.load_state_dict(ends)
     value = answer(behaviour.critic.target, 135)
     batch, posterior = replayed(torch.eye(6)[[4] * 8])
-    torch.manual_seed(0)
-    dream = behaviour.dream(model, sample_starts(batch, posterior, None))
+    _, trajectory = imagined(behaviour, model, batch, posterior)
     # From place 4 right pays 1 and ends, left pays nothing and leads to 3.
-    went_right = dream.steps.feature[:, 1, 5].tolist()
+    went_right = trajectory.feature[:, 1, 5].tolist()
     returns = torch.tensor([1.0 if right else 0.8 * value for right in went_right])
     assert 0 < sum(went_right) < 8
     torch.manual_seed(0)
     losses = behaviour.loss(model, batch, posterior)
     # An untrained policy has log-probability -ln 2 and entropy ln 2.
     ln2 = 0.6931472
-    gained = {
+    per_step = {
         Reinforce: (returns - value) / 10 * ln2,
         DynamicsBackprop: -returns / 10,
     }[gradient]
-    expected = gained.mean().item() - 0.5 * ln2
+    expected = per_step.mean().item() - 0.5 * ln2
     assert losses.metrics["loss/actor"].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_returns_and_baselines_are_the_slow_targets_and_not_the_heads():
     model = chain(discount=0.8)
-    behaviour = ActorCritic(6, model.action_space, horizon=1, **QUICK)
+    behaviour = ActorCritic(6, model.action_space, horizon=1, entropy_coef=0.0, **QUICK)
     answer(behaviour.critic.head, 150)
     slow = answer(behaviour.critic.target, 135)
-    # From place 3 neither way pays: all there is comes after it.
-    dream = behaviour.dream(model, sample_starts(*replayed(torch.eye(6)[[3]]), None))
-    assert dream.returns.item() == pytest.approx(0.8 * slow, rel=1e-6)
-    assert dream.value.item() == pytest.approx(slow, rel=1e-6)
+    # From place 3 neither way pays: the return is the value after it, the baseline that before it.
+    metrics = behaviour.loss(model, *replayed(torch.eye(6)[[3]])).metrics
+    assert metrics["imagined_return"].item() == pytest.approx(0.8 * slow, rel=1e-6)
+    # An untrained policy has log-probability -ln 2; of a single return the scale is its floor, 1.
+    advantage = metrics["loss/actor"].item() / 0.6931472
+    assert advantage == pytest.approx(0.8 * slow - slow, rel=1e-6)
 
 
 def test_the_target_moves_by_its_rate():
@@ -208,7 +241,7 @@ def test_the_target_moves_by_its_rate():
     before = [p.clone() for p in behaviour.critic.target.parameters()]
     for parameter in behaviour.critic.head.parameters():
         parameter.data += 1
-    behaviour.after_update()
+    behaviour.update_target()
     for old, new in zip(before, behaviour.critic.target.parameters()):
         torch.testing.assert_close(new, old + 0.25)
 
@@ -254,11 +287,11 @@ def test_a_continuous_policy_finds_the_best_action_and_its_value(gradient):
     [
         ({"horizon": 0}, "horizon=0: choose 1 or more"),
         ({"starts": 0}, "starts=0: choose 1 or more"),
-        ({"lambda_": 1.5}, "lambda_=1.5: choose a lambda between 0 and 1"),
+        ({"lambda_": 1.5}, "lambda_=1.5: choose 0 to 1"),
         ({"tau": 0.0}, "tau=0.0: choose a share above 0 and at most 1"),
     ],
 )
-def test_a_rollout_that_cannot_be_is_refused(options, message):
+def test_an_option_out_of_its_range_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         ActorCritic(4, SPACES[0], **options)
 
@@ -268,21 +301,21 @@ def test_curiosity_rewards_what_the_members_of_an_ensemble_dispute():
     ensemble = partial(EnsembleRSSM, members=3, stoch=4, deter=8, hidden=8)
     model, batch = pixel_model(space, ensemble), pixels(space)
     posterior = model.loss(batch)[1]
-    behaviour = algorithm(
+    behaviour = actor_critic(
         model, space, DynamicsBackprop, objective=Curiosity(bonus=2.0, reward=0.5)
     )
-    starts = sample_starts(batch, posterior, None)
-    torch.manual_seed(3)
-    dream = behaviour.dream(model, starts).steps
-    torch.manual_seed(3)
-    followed = model.follow(starts.state, behaviour._act, behaviour.horizon)
+    starts, trajectory = imagined(behaviour, model, batch, posterior)
     state = starts.state
     for k in range(behaviour.horizon):
-        disputed = model.dynamics.disagreement(state, followed.actions[:, k])
-        state = type(state)(*(field[:, k] for field in followed.states))
+        disputed = model.dynamics.disagreement(state, trajectory.action[:, k])
+        state = select_state(trajectory.states, (slice(None), k))
         expected = 2 * disputed + 0.5 * model.reward(model.feature(state))
-        torch.testing.assert_close(dream.reward[:, k], expected)
+        torch.testing.assert_close(trajectory.reward[:, k], expected)
     assert disputed.min() > 0
+    # The loss learns from these rewards.
+    torch.manual_seed(0)
+    losses = behaviour.loss(model, batch, posterior)
+    torch.testing.assert_close(losses.metrics["imagined_reward"], trajectory.reward.mean().detach())
 
 
 @pytest.mark.parametrize("gradient", [Reinforce, DynamicsBackprop])
@@ -290,7 +323,7 @@ def test_no_gradient_of_curiosity_reaches_the_ensemble(gradient):
     space = SPACES[0]
     ensemble = partial(EnsembleRSSM, members=3, stoch=4, deter=8, hidden=8)
     model, batch = pixel_model(space, ensemble), pixels(space)
-    behaviour = algorithm(model, space, gradient, objective=Curiosity())
+    behaviour = actor_critic(model, space, gradient, objective=Curiosity())
     posterior = model.loss(batch)[1]
     behaviour.loss(model, batch, posterior).total.backward()
     assert all(grad is None for grad in gradients(model))
@@ -300,7 +333,7 @@ def test_no_gradient_of_curiosity_reaches_the_ensemble(gradient):
 def test_curiosity_about_one_model_is_refused():
     space = SPACES[0]
     model, batch = pixel_model(space, LATENTS[0]), pixels(space)
-    behaviour = algorithm(model, space, Reinforce, objective=Curiosity())
+    behaviour = actor_critic(model, space, Reinforce, objective=Curiosity())
     with pytest.raises(TypeError, match="has one opinion and cannot disagree"):
         behaviour.loss(model, batch, model.loss(batch)[1])
 

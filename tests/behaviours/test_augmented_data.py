@@ -2,8 +2,17 @@ from functools import partial
 
 import pytest
 import torch
-from known_worlds import aim, chain, everywhere_on_the_chain, optimal_chain_values, replayed, train
-from test_actor_critic import gradients, pixel_model, pixels
+from known_worlds import (
+    aim,
+    chain,
+    everywhere_on_the_chain,
+    optimal_chain_values,
+    pixel_model,
+    pixels,
+    replayed,
+    train,
+)
+from test_actor_critic import gradients
 
 from worldmodels.behaviours import (
     DQN,
@@ -13,14 +22,14 @@ from worldmodels.behaviours import (
     EpisodeStarts,
     FixedLength,
     LinearLength,
-    Perception,
     ValidatedLength,
 )
 from worldmodels.dynamics import TS1, EnsembleRSSM, GaussianRSSM, TSinf
 from worldmodels.types import ActionSpace
+from worldmodels.world_model import LatentModel
 
 REAL, CHOICES = ActionSpace(2, False), ActionSpace(3, True)
-LEARNERS = [(SAC, REAL), (SAC, CHOICES), (DQN, CHOICES), (PPO, REAL), (PPO, CHOICES)]
+ALGORITHMS = [(SAC, REAL), (SAC, CHOICES), (DQN, CHOICES), (PPO, REAL), (PPO, CHOICES)]
 NAMES = ["sac", "sac-discrete", "dqn", "ppo", "ppo-discrete"]
 LATENT = partial(GaussianRSSM, stoch=4, deter=8, hidden=8)
 
@@ -29,7 +38,7 @@ def augmented(model, algorithm, steps=2, **options):
     torch.manual_seed(1)
     algorithm = partial(algorithm, hidden=8, layers=1)
     behaviour = MBPO(
-        model.dynamics.feature_dim,
+        model.feature_dim,
         model.action_space,
         algorithm,
         partial(FixedLength, steps),
@@ -41,7 +50,7 @@ def augmented(model, algorithm, steps=2, **options):
 
 
 def played(space, **options):
-    """Pixels with actions that somebody took."""
+    """Pixels with random actions."""
     batch = pixels(space, **options)
     chosen = torch.randint(
         space.dim, batch.reward.shape, generator=torch.Generator().manual_seed(4)
@@ -49,14 +58,14 @@ def played(space, **options):
     return batch._replace(action=torch.eye(space.dim)[chosen])
 
 
-MIXTURES = [(*case, ratio) for case in LEARNERS for ratio in (0.0, 0.3, 1.0)]
+MIXTURES = [(*case, ratio) for case in ALGORITHMS for ratio in (0.0, 0.3, 1.0)]
 
 
 @pytest.mark.parametrize(
     ("algorithm", "space", "ratio"),
     [case for case in MIXTURES if case[0] is not PPO or not case[2]],
 )
-def test_no_gradient_crosses_between_world_model_and_learner(algorithm, space, ratio):
+def test_no_gradient_crosses_between_world_model_and_algorithm(algorithm, space, ratio):
     model, batch = pixel_model(space, LATENT), played(space)
     behaviour = augmented(model, algorithm, real_ratio=ratio)
     torch.manual_seed(2)
@@ -97,7 +106,7 @@ def test_without_imagined_data_the_model_is_not_asked():
     assert behaviour.loss(model, batch, posterior).total > 0
 
 
-@pytest.mark.parametrize(("algorithm", "space"), LEARNERS, ids=NAMES)
+@pytest.mark.parametrize(("algorithm", "space"), ALGORITHMS, ids=NAMES)
 def test_imagination_that_starts_at_terminal_states_teaches_nothing(algorithm, space):
     model, batch = pixel_model(space, LATENT), played(space, ended=True)
     behaviour = augmented(model, algorithm, real_ratio=0.0)
@@ -108,7 +117,7 @@ def test_imagination_that_starts_at_terminal_states_teaches_nothing(algorithm, s
         assert all(parameter.grad.abs().sum() == 0 for parameter in group.parameters)
 
 
-def test_rollouts_branch_from_every_state_under_the_learners_policy():
+def test_rollouts_branch_from_every_state_under_the_algorithms_policy():
     model = chain(discount=0.8)
     behaviour = augmented(model, DQN, steps=3)
     behaviour.algorithm.act = lambda feature: torch.eye(2)[1].expand(len(feature), 2)
@@ -170,7 +179,7 @@ def test_rollouts_follow_the_members_of_an_ensemble(propagation):
     assert kept == (propagation is TSinf)
 
 
-@pytest.mark.parametrize(("algorithm", "space"), LEARNERS, ids=NAMES)
+@pytest.mark.parametrize(("algorithm", "space"), ALGORITHMS, ids=NAMES)
 def test_mixed_precision_gives_nearly_the_same_gradients(algorithm, space):
     model, batch = pixel_model(space, LATENT), played(space)
     behaviour = augmented(model, algorithm, steps=1, real_ratio=0.0 if algorithm is PPO else 0.5)
@@ -189,9 +198,9 @@ def test_mixed_precision_gives_nearly_the_same_gradients(algorithm, space):
 
 
 def test_augmentation_without_a_model_is_refused():
-    model = Perception((3, 16, 16), CHOICES)
+    model = LatentModel((3, 16, 16), CHOICES)
     batch = played(CHOICES)
-    behaviour = MBPO(model.dynamics.feature_dim, CHOICES, DQN, real_ratio=1.0)
+    behaviour = MBPO(model.feature_dim, CHOICES, DQN, real_ratio=1.0)
     with pytest.raises(TypeError, match="MBPO needs a world model"):
         behaviour.loss(model, batch, model.loss(batch)[1])
 
@@ -201,7 +210,7 @@ def test_augmentation_without_a_model_is_refused():
 
 QUICK = {"hidden": 32, "layers": 1, "critic_learning_rate": 1e-2, "actor_learning_rate": 1e-2}
 FAST = {"hidden": 32, "layers": 1, "critic_learning_rate": 2e-2, "actor_learning_rate": 2e-2}
-CHAIN_LEARNERS = {
+CHAIN_ALGORITHMS = {
     "dqn": (200, partial(
         DQN, hidden=32, layers=1, learning_rate=2e-2, tau=0.2, exploration=0.4
     )),
@@ -213,10 +222,10 @@ CHAIN_LEARNERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("algorithm", CHAIN_LEARNERS)
+@pytest.mark.parametrize("algorithm", CHAIN_ALGORITHMS)
 def test_the_value_on_the_chain_is_the_optimal_one(algorithm):
     torch.manual_seed(0)
-    model, (updates, make) = chain(discount=0.8), CHAIN_LEARNERS[algorithm]
+    model, (updates, make) = chain(discount=0.8), CHAIN_ALGORITHMS[algorithm]
     behaviour = MBPO(6, model.action_space, make, partial(FixedLength, 3), real_ratio=0.0)
     train(behaviour, model, *everywhere_on_the_chain(copies=2), updates=updates)
     places, expected = torch.eye(6)[:5], optimal_chain_values(0.8)[:5]
@@ -227,7 +236,7 @@ def test_the_value_on_the_chain_is_the_optimal_one(algorithm):
     assert chosen[2:] == [1, 1, 1]
 
 
-AIM_LEARNERS = {
+AIM_ALGORITHMS = {
     "sac": (300, partial(
         SAC, **QUICK | {"actor_learning_rate": 5e-3}, tau=0.2, temperature=0.02,
         temperature_learning_rate=1e-2, target_entropy=-1.5,
@@ -236,10 +245,10 @@ AIM_LEARNERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("algorithm", AIM_LEARNERS)
+@pytest.mark.parametrize("algorithm", AIM_ALGORITHMS)
 def test_a_continuous_policy_finds_a_good_action_and_its_value(algorithm):
     torch.manual_seed(0)
-    model, (updates, make) = aim(discount=0.8), AIM_LEARNERS[algorithm]
+    model, (updates, make) = aim(discount=0.8), AIM_ALGORITHMS[algorithm]
     behaviour = MBPO(2, model.action_space, make, partial(FixedLength, 2), real_ratio=0.0)
     batch, posterior = replayed(torch.rand(24, 2))
     train(behaviour, model, batch, posterior, updates=updates)
@@ -253,23 +262,25 @@ def test_a_continuous_policy_finds_a_good_action_and_its_value(algorithm):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MBPO(4, CHOICES, real_ratio=1.5), r"real_ratio=1\.5: choose a share from 0 to 1"),
+        (lambda: MBPO(4, CHOICES, real_ratio=1.5), r"real_ratio=1\.5: choose 0 to 1"),
         (lambda: MBPO(4, CHOICES, starts=0), "starts=0: choose 1 or more"),
         (
             lambda: MBPO(4, CHOICES, PPO, real_ratio=0.1),
             r"real_ratio=0\.1: PPO learns from its present policy's transitions alone.*ratio 0$",
         ),
-        (lambda: FixedLength(0), "steps=0: imagine 1 step or more"),
-        (lambda: LinearLength(begin=5, end=5), "begin=5, end=5: begin at 0 or later"),
-        (lambda: ValidatedLength(0), "longest=0: imagine 1 step or more"),
-        (lambda: ValidatedLength(tolerance=0.0), r"tolerance=0\.0: choose a share above 0"),
+        (lambda: FixedLength(0), "steps=0: choose 1 or more"),
+        (lambda: LinearLength(first=0), "first=0: choose 1 or more"),
+        (lambda: LinearLength(begin=5, end=5), "begin=5, end=5: choose a begin of 0 or more and an end after it"),
+        (lambda: ValidatedLength(0), "longest=0: choose 1 or more"),
+        (lambda: ValidatedLength(tolerance=0.0), r"tolerance=0\.0: choose a number above 0"),
         (lambda: PPO(4, CHOICES, clip=1.0), r"clip=1\.0: choose a number between 0 and 1"),
-        (lambda: PPO(4, CHOICES, refresh=0), "refresh=0: choose 1 update or more"),
+        (lambda: PPO(4, CHOICES, refresh=0), "refresh=0: choose 1 or more"),
+        (lambda: PPO(4, CHOICES, lambda_=-0.1), r"lambda_=-0\.1: choose 0 to 1"),
         (lambda: SAC(4, CHOICES, temperature=0.0), r"temperature=0\.0: choose a number above 0"),
         (lambda: SAC(4, REAL, value_scale=0.0), r"value_scale=0\.0: choose a number above 0"),
         (lambda: DQN(4, CHOICES, exploration=0.0), r"exploration=0\.0: choose a probability"),
     ],
 )
-def test_an_option_that_cannot_be_is_refused(make, message):
+def test_an_option_out_of_its_range_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()

@@ -2,11 +2,12 @@ from functools import partial
 
 import pytest
 import torch
-from known_worlds import chain
+from known_worlds import Place, chain
 
 from worldmodels.behaviours import DQN, MBPO, LinearLength, ValidatedLength
 from worldmodels.behaviours.lengths import open_loop_error
 from worldmodels.types import ActionSpace, Batch
+from worldmodels.world_model import Observed
 
 
 def test_a_linear_length_grows_between_two_updates():
@@ -19,12 +20,12 @@ def test_a_linear_length_grows_between_two_updates():
 def test_a_validated_length_stops_before_the_first_step_that_is_too_wrong():
     length = ValidatedLength(longest=4, tolerance=0.2)
     assert length(0) == 1
-    length.follow(torch.tensor([0.1, 0.2, 0.3, 0.1]))
+    length.update(torch.tensor([0.1, 0.2, 0.3, 0.1]))
     assert length(0) == 2
     again = ValidatedLength(longest=4, tolerance=0.2)
     again.load_state_dict(length.state_dict())
     assert again(0) == 2
-    length.follow(torch.tensor([0.9, 0.1, 0.1, 0.1]))
+    length.update(torch.tensor([0.9, 0.1, 0.1, 0.1]))
     assert length(0) == 1
 
 
@@ -37,23 +38,18 @@ def walked(places, first):
     return Batch(obs, action, torch.zeros(1, steps), torch.tensor([first]), flags)
 
 
-def test_the_open_loop_error_is_the_share_of_the_variance_that_is_missed():
+def test_the_open_loop_error_is_the_fraction_of_variance_unexplained():
     model = chain()
     # What really happens: every other step to the right fails, which the model does not know.
-    came = torch.eye(6)[torch.tensor([[0, 1, 1, 2, 2]])]
+    recorded = torch.eye(6)[torch.tensor([[0, 1, 1, 2, 2]])]
     batch = walked(range(5), [True, False, False, False, False])
-    seen = type(model.dynamics.initial(1))(came)
-    model.observe = lambda *arguments: Seen(seen)
-    # From 0 it expects 1, 2 where 1, 1 came; twice from 1 it expects 2, 3 for 1, 2 and 2, 2.
+    posterior = Place(recorded)
+    model.observe = lambda *arguments: Observed(recorded, posterior, posterior, recorded)
+    # From 0 it expects 1, 2 and 1, 1 is recorded; twice from 1 it expects 2, 3 for 1, 2 and 2, 2.
     after = torch.eye(6)[torch.tensor([[1, 1], [1, 2], [2, 2]])]
-    spread = (after - after.mean((0, 1))).square().sum(-1).mean()
-    expected = torch.tensor([0 + 2 + 0, 2 + 2 + 2]) / 3 / spread
+    variance = (after - after.mean((0, 1))).square().sum(-1).mean()
+    expected = torch.tensor([0 + 2 + 0, 2 + 2 + 2]) / 3 / variance
     torch.testing.assert_close(open_loop_error(model, batch, 2), expected)
-
-
-class Seen:
-    def __init__(self, posterior):
-        self.posterior = posterior
 
 
 def test_the_open_loop_error_skips_resets_and_says_when_nothing_is_left():

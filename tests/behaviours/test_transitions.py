@@ -49,14 +49,18 @@ def test_a_time_limit_keeps_its_discount():
 
 
 def test_imagined_transitions_count_by_the_chance_that_they_are_reached():
-    dream = Trajectory(
-        torch.arange(8.0).reshape(2, 4, 1), torch.zeros(2, 3, 1), torch.zeros(2, 3),
-        0.9 * torch.tensor([[1.0, 0.5, 1.0], [0.2, 1.0, 1.0]]).double(),
-    )  # fmt: skip
-    made = imagined_transitions(dream, torch.tensor([1.0, 0.0]).double(), 0.9)
+    trajectory = Trajectory(
+        feature=torch.arange(8.0).reshape(2, 4, 1),
+        action=torch.zeros(2, 3, 1),
+        reward=torch.zeros(2, 3),
+        discount=0.9 * torch.tensor([[1.0, 0.5, 1.0], [0.2, 1.0, 1.0]]).double(),
+        start=None,
+        states=None,
+    )
+    made = imagined_transitions(trajectory, torch.tensor([1.0, 0.0]).double(), 0.9)
     expected = torch.tensor([[1.0, 1.0, 0.5], [0.0, 0.0, 0.0]]).double()
     torch.testing.assert_close(made.weight, expected, rtol=1e-12, atol=0)
-    assert torch.equal(made.discount, dream.discount)
+    assert torch.equal(made.discount, trajectory.discount)
     assert made.feature[0, :, 0].tolist() == [0, 1, 2]
     assert made.after[0, :, 0].tolist() == [1, 2, 3]
 

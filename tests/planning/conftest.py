@@ -42,19 +42,6 @@ def make_keeper(request):
     return PLANNERS[request.param]
 
 
-@pytest.fixture
-def capped(make):
-    """The planner under test with a memory cap, its parts included."""
-
-    def build(space, horizon, cap):
-        if make.func is Hybrid:
-            sampler = partial(SMALL_ICEM, max_candidates_per_call=cap)
-            return make(space, horizon, sampler=sampler, max_candidates_per_call=cap)
-        return make(space, horizon, max_candidates_per_call=cap)
-
-    return build
-
-
 @pytest.fixture(params=[REAL, CHOICE], ids=["real", "choice"])
 def space(request):
     return request.param
@@ -66,10 +53,10 @@ class Spy:
     def __init__(self, score):
         self.score, self.asked, self.with_gradient = score, [], []
 
-    def __call__(self, candidates):
+    def __call__(self, state, candidates):
         self.asked.append(candidates.detach().clone())
         self.with_gradient.append(candidates.requires_grad)
-        return self.score(candidates)
+        return self.score(state, candidates)
 
     @property
     def evaluations(self):
@@ -84,12 +71,8 @@ def spy():
 
 @pytest.fixture
 def quadratic():
-    """Builds a score with its optimum, 0, at ``target [B, H, A]``."""
-
-    def build(target):
-        return lambda plans: -(plans - target[:, None]).square().sum((-1, -2))
-
-    return build
+    """A score with its optimum, 0, where the state ``[B, H, A]`` is."""
+    return lambda state, plans: -(plans - state[:, None]).square().sum((-1, -2))
 
 
 def seeded(seed):

@@ -10,7 +10,7 @@ from worldmodels.types import ActionSpace
 LINE = ActionSpace(1, discrete=False)
 
 
-def swing(plans):
+def swing(state, plans):
     """Return of a damped pendulum under torque, rolled out step by step."""
     angle = torch.full_like(plans[..., 0, 0], 3.0)
     speed, total = torch.zeros_like(angle), torch.zeros_like(angle)
@@ -23,12 +23,13 @@ def swing(plans):
 
 def test_the_gradient_of_the_planned_return_equals_finite_differences(rng):
     plans = torch.rand(2, 3, 8, 1, dtype=torch.float64, generator=rng(0)) - 0.5
-    values, gradient = Scorer(swing, "test", 4).gradient(plans, lambda variables: variables)
-    assert torch.equal(values, swing(plans))
+    values, gradient = Scorer(swing, "test").gradient(None, plans, lambda variables: variables)
+    assert torch.equal(values, swing(None, plans))
     for index in torch.cartesian_prod(*(torch.arange(size) for size in plans.shape)).tolist():
         step = torch.zeros_like(plans)
         step[tuple(index)] = 1e-6
-        slope = (swing(plans + step) - swing(plans - step))[index[0], index[1]] / 2e-6
+        rise = swing(None, plans + step) - swing(None, plans - step)
+        slope = rise[index[0], index[1]] / 2e-6
         assert abs(slope - gradient[tuple(index)]) < 1e-7
 
 
@@ -47,7 +48,7 @@ def test_the_straight_through_gradient_is_the_softmaxs():
 def test_adams_first_step_is_the_learning_rate_uphill(quadratic):
     target = torch.tensor([[[0.5], [-0.8]]])
     planner = Gradient(LINE, 2, starts=1, steps=1, learning_rate=0.2)
-    plan = planner.plan(quadratic(target), planner.initial(1))
+    plan = planner.plan(quadratic, target, planner.initial(1))
     torch.testing.assert_close(plan.actions, torch.tensor([[[0.2], [-0.2]]]))
     # two evaluations for the step, one each for its end and for the best plan on the way
     assert plan.evaluations == 4
@@ -71,14 +72,14 @@ def test_each_plans_gradient_is_clipped_by_its_own_norm():
 
 
 def test_one_start_climbs_the_nearest_hill_and_many_find_the_highest(rng):
-    def hills(plans):
+    def hills(state, plans):
         left = 0.6 * torch.exp(-((plans + 0.5) / 0.2).square())
         right = torch.exp(-((plans - 0.6) / 0.2).square())
         return (left + right).sum((-1, -2))
 
     init = torch.full((1, 1, 1), -0.4)
-    one = Gradient(LINE, 1, starts=1).plan(hills, init, rng(0))
-    many = Gradient(LINE, 1, starts=20).plan(hills, init, rng(0))
+    one = Gradient(LINE, 1, starts=1).plan(hills, None, init, rng(0))
+    many = Gradient(LINE, 1, starts=20).plan(hills, None, init, rng(0))
     assert one.actions.item() == pytest.approx(-0.5, abs=0.01)
     assert many.actions.item() == pytest.approx(0.6, abs=0.01)
 
@@ -86,19 +87,19 @@ def test_one_start_climbs_the_nearest_hill_and_many_find_the_highest(rng):
 def test_the_best_plan_on_the_way_is_not_lost():
     """A step size far too large overshoots the peak for ever; the warm start is on it."""
 
-    def peak(plans):
+    def peak(state, plans):
         return -10 * (plans - 0.1).square().sum((-1, -2))
 
     init = torch.full((1, 2, 1), 0.11)
-    plan = Gradient(LINE, 2, starts=1, steps=3, learning_rate=0.9).plan(peak, init)
-    assert plan.value.item() >= peak(init[:, None]).item()
+    plan = Gradient(LINE, 2, starts=1, steps=3, learning_rate=0.9).plan(peak, None, init)
+    assert plan.value.item() >= peak(None, init[:, None]).item()
 
 
 def test_the_models_own_gradients_are_left_alone():
     weight = torch.nn.Parameter(torch.tensor(2.0))
     with torch.no_grad():
         plan = Gradient(LINE, 2, starts=2, steps=5).plan(
-            lambda plans: (weight * plans).sum((-1, -2)), torch.zeros(1, 2, 1)
+            lambda state, plans: (weight * plans).sum((-1, -2)), None, torch.zeros(1, 2, 1)
         )
     assert weight.grad is None
     assert not plan.actions.requires_grad
@@ -108,20 +109,20 @@ def test_the_models_own_gradients_are_left_alone():
 @pytest.mark.parametrize(
     "score",
     [
-        lambda plans: plans.detach().sum((-1, -2)),
-        lambda plans: torch.ones(plans.shape[:2], requires_grad=True),
-        lambda plans: torch.ones(plans.shape[:2], requires_grad=True) * 2,
+        lambda state, plans: plans.detach().sum((-1, -2)),
+        lambda state, plans: torch.ones(plans.shape[:2], requires_grad=True),
+        lambda state, plans: torch.ones(plans.shape[:2], requires_grad=True) * 2,
     ],
 )
 def test_a_score_without_gradient_is_refused(score):
     with pytest.raises(ValueError, match="Gradient: the score carries no gradient") as error:
-        Gradient(LINE, 2).plan(score, torch.zeros(1, 2, 1))
+        Gradient(LINE, 2).plan(score, None, torch.zeros(1, 2, 1))
     assert "\n" not in str(error.value)
 
 
 def test_a_gradient_that_is_not_a_number_is_refused():
-    def kink(plans):
+    def kink(state, plans):
         return -plans.square().sum((-1, -2)).sqrt()
 
     with pytest.raises(ValueError, match=r"Gradient: 100\.0 % of the 2 gradients .* NaN"):
-        Gradient(LINE, 2, starts=1).plan(kink, torch.zeros(1, 2, 1))
+        Gradient(LINE, 2, starts=1).plan(kink, None, torch.zeros(1, 2, 1))

@@ -10,7 +10,7 @@ from worldmodels.types import ActionSpace
 PLANE = ActionSpace(2, discrete=False)
 
 
-def sharp(plans):
+def sharp(state, plans):
     """A narrow ridge whose top, 0, is at (0.3, -0.6) at every step."""
     across = (plans[..., 0] + 0.5 * plans[..., 1]).square()
     along = (plans[..., 0] - 0.3).square()
@@ -19,9 +19,9 @@ def sharp(plans):
 
 def test_the_gradient_refines_what_sampling_found(rng):
     sampler = partial(CEM, candidates=60, iterations=3, elites=10, kept_elites=4)
-    sampled = sampler(PLANE, 5).plan(sharp, torch.zeros(1, 5, 2), rng(0))
+    sampled = sampler(PLANE, 5).plan(sharp, None, torch.zeros(1, 5, 2), rng(0))
     hybrid = Hybrid(PLANE, 5, sampler=sampler, steps=60)
-    refined = hybrid.plan(sharp, torch.zeros(1, 5, 2), rng(0))
+    refined = hybrid.plan(sharp, None, torch.zeros(1, 5, 2), rng(0))
     assert refined.value > 0.1 * sampled.value
     # the mean and 4 elites: two evaluations a step, their ends and their best once more
     assert refined.evaluations == sampled.evaluations + 5 * 2 * 60 + 5 * 2

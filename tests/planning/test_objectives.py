@@ -11,6 +11,7 @@ from worldmodels.planning.objectives import (
     Mean,
     MeanAndStd,
     Minimum,
+    goal_feature,
 )
 
 START = Position(torch.tensor([[1.0]]))
@@ -67,7 +68,7 @@ def test_the_goal_of_a_frame_is_where_filtering_it_ends():
     model.dynamics.posterior = lambda prior, embed: Position(prior.x + embed.mean(-1, keepdim=True))
     frame = torch.full((3, 16, 16), 200, dtype=torch.uint8)
     each = model.encode(frame[None]).mean()
-    torch.testing.assert_close(GoalImage.of(model, frame, steps=3).feature, 3 * each[None])
+    torch.testing.assert_close(goal_feature(model, frame, steps=3), 3 * each[None])
 
 
 def test_rewards_after_the_end_count_nothing_and_neither_does_the_value():
@@ -109,7 +110,7 @@ def test_an_objective_that_is_not_finite_is_named():
 
 def test_an_objective_of_the_wrong_shape_is_named():
     with pytest.raises(ValueError, match=r"returned shape \(1, 2, 1\).*\(1, 2\)"):
-        walker().score(START, PLAN, objective=lambda rollout: rollout.feature[:, 1:])
+        walker().score(START, PLAN, objective=lambda model, trajectory: trajectory.feature[:, 1:])
 
 
 def test_a_value_of_the_wrong_size_is_named():

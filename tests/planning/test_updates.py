@@ -7,20 +7,25 @@ import torch
 
 from worldmodels.planning import CEM, ICEM, MPPI, PDDM
 from worldmodels.planning.noise import coloured, filtered, white
-from worldmodels.planning.search import CategoricalSearch, GaussianSearch, SearchParams, proposal
+from worldmodels.planning.search import (
+    CategoricalSearch,
+    GaussianSearch,
+    SearchParams,
+    search_distribution,
+)
 from worldmodels.types import ActionSpace
 
 LINE = ActionSpace(1, discrete=False)
 
 
-def rugged(plans):
+def rugged(state, plans):
     return (3 * plans).sin().sum((-1, -2)) - plans.square().sum((-1, -2))
 
 
 def first_candidates(planner, spy, rng):
     score = spy(rugged)
-    plan = planner.plan(score, planner.initial(1), rng(0))
-    return score.asked[0][0], rugged(score.asked[0])[0], plan
+    plan = planner.plan(score, None, planner.initial(1), rng(0))
+    return score.asked[0][0], rugged(None, score.asked[0])[0], plan
 
 
 def test_cem_refits_to_the_mean_of_its_elites(spy, rng):
@@ -53,18 +58,18 @@ def test_pddm_is_mppi_with_filtered_noise(spy, rng):
 def test_icem_draws_fewer_plans_each_iteration_and_keeps_its_elites(spy, rng):
     planner = ICEM(LINE, 2, candidates=100, iterations=4, elites=20, kept_elites=6, shrink=1.5)
     score = spy(rugged)
-    planner.plan(score, planner.initial(1), rng(0))
+    planner.plan(score, None, planner.initial(1), rng(0))
     # 100, 67, 44, then not below twice the elites; the warm start, then 6 elites join.
     assert [asked.shape[1] for asked in score.asked] == [101, 73, 50, 46, 7]
     for before, after in zip(score.asked[:3], score.asked[1:]):
-        elites = before[0, rugged(before)[0].argsort(descending=True)[:6]]
+        elites = before[0, rugged(None, before)[0].argsort(descending=True)[:6]]
         assert torch.equal(after[0, :6], elites)
 
 
 def test_icem_never_draws_more_than_it_started_with(spy, rng):
     planner = ICEM(LINE, 2, candidates=30, iterations=2, elites=20, kept_elites=0)
     score = spy(rugged)
-    planner.plan(score, planner.initial(1), rng(0))
+    planner.plan(score, None, planner.initial(1), rng(0))
     assert [asked.shape[1] for asked in score.asked] == [31, 30, 1]
 
 
@@ -110,10 +115,10 @@ def test_persistent_noise_makes_choices_persist(rng):
 
 def test_uniform_plans_cover_the_space_evenly(rng):
     noise = white(20000, torch.zeros(1, 1, 2), rng(0))
-    numbers = proposal(ActionSpace(2, discrete=False)).uniform(noise)
+    numbers = search_distribution(ActionSpace(2, discrete=False)).uniform(noise)
     share = torch.histc(numbers, 10, -1, 1) / numbers.numel()
     torch.testing.assert_close(share, torch.full((10,), 0.1), atol=0.01, rtol=0)
-    choices = proposal(ActionSpace(2, discrete=True)).uniform(noise)
+    choices = search_distribution(ActionSpace(2, discrete=True)).uniform(noise)
     torch.testing.assert_close(choices.mean(0), torch.full((1, 2), 0.5), atol=0.02, rtol=0)
 
 

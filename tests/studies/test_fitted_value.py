@@ -5,7 +5,7 @@ from known_worlds import Chain, Place, aim, chain, optimal_chain_values
 from worldmodels.behaviours.base import StartStates
 from worldmodels.behaviours.critic import Critic
 from worldmodels.nn.heads import Head
-from worldmodels.studies.fitted_value import fit_value, greedy_dream
+from worldmodels.studies.fitted_value import fit_value, imagine_greedily
 
 
 class Table(Head):
@@ -45,17 +45,17 @@ def test_real_valued_actions_are_tried_at_random():
     assert critic(torch.tensor([1.0, 0.0])).item() == pytest.approx(5.0, rel=0.05)
 
 
-def test_a_greedy_dream_takes_the_better_of_reward_and_value():
+def test_a_greedy_rollout_takes_the_better_of_reward_and_value():
     start = Place(torch.eye(Chain.places)[[1, 1]])
-    nothing = greedy_dream(chain(), lambda feature: 0 * feature[:, 0], start, horizon=2)
+    nothing = imagine_greedily(chain(), lambda feature: 0 * feature[:, 0], start, horizon=2)
     # The coin at the left end pays 0.1 at once, and again for staying.
     assert nothing.action[..., 0].tolist() == [[1, 1], [1, 1]]
     torch.testing.assert_close(nothing.reward, torch.full((2, 2), 0.1))
-    right = greedy_dream(chain(), lambda feature: feature @ torch.arange(6.0), start, horizon=2)
+    right = imagine_greedily(chain(), lambda feature: feature @ torch.arange(6.0), start, horizon=2)
     assert right.feature[0].argmax(-1).tolist() == [1, 2, 3]
 
 
-def test_the_slow_target_says_both_where_to_go_and_what_that_is_worth():
+def test_the_slow_target_both_chooses_the_action_and_values_its_outcome():
     critic = Critic(Chain.places, hidden=8, layers=1, tau=0.1)
     critic.head = Table([0.0, 0.0, 1.0, 7.0, 0.0, 0.0])
     critic.target = Table([0.0, 5.0, 0.0, 2.0, 0.0, 0.0])

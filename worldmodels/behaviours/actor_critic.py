@@ -11,30 +11,33 @@ from worldmodels.behaviours.base import Behaviour, ParameterGroup, detached, sam
 from worldmodels.behaviours.critic import Critic
 from worldmodels.behaviours.gradients import PolicyGradient, Reinforce
 from worldmodels.behaviours.returns import ReturnScale, lambda_returns, step_weights
+from worldmodels.checks import check_at_least, check_between
 from worldmodels.planning.objectives import Objective
 from worldmodels.types import ActionSpace, Batch, Distribution, Losses, State
 from worldmodels.world_model import WorldModel
 
 
 class ActorCritic(Behaviour):
-    """Imagines rollouts of its own policy from replayed states and learns from their returns.
+    """Imagines rollouts of its own policy from replayed states, and learns from their returns.
 
     Args:
         feature_dim: F.
         action_space: what an action is.
-        gradient: how the actor learns: ``Reinforce`` or ``DynamicsBackprop``.
+        gradient: the estimator of the policy gradient: ``Reinforce`` or ``DynamicsBackprop``.
         horizon: imagined agent steps.
         starts: states to imagine from at every update; all of the batch when None.
         lambda_: lambda of the returns.
-        entropy: weight of the policy's entropy, where returns have the range 1.
+        entropy_coef: weight of the policy's entropy; returns are scaled to the range 1.
         hidden: width of actor and critic.
         layers: hidden layers of actor and critic.
         actor_learning_rate: of the actor.
         critic_learning_rate: of the critic.
-        tau: how fast the critic's target follows it.
-        return_ema: how fast the scale of returns follows them.
-        objective: what imagined steps are rewarded by, such as ``Curiosity``; the learned reward
-            when None.
+        tau: share of the critic in its moving-average target after every update.
+        return_ema: share of the newest returns in the moving average of their scale.
+        objective: rewards of imagined steps, such as ``Curiosity``; the learned ones when None.
+
+    Raises:
+        ValueError: when an option is out of its range.
 
     Reference: Hafner et al., 2020 (Dreamer); 2023 (DreamerV3), section on critic and actor.
     """
@@ -57,30 +60,23 @@ class ActorCritic(Behaviour):
         objective: Objective | None = None,
     ):
         super().__init__()
-        check_imagination(horizon, starts, lambda_)
-        self.gradient = gradient()
-        self.horizon, self.starts, self.lambda_, self.entropy_coef = (
-            horizon,
-            starts,
-            lambda_,
-            entropy_coef,
-        )
+        check_at_least("ActorCritic", 1, horizon=horizon, starts=starts)
+        check_between("ActorCritic", 0, 1, lambda_=lambda_)
+        self.gradient, self.objective = gradient(), objective
+        self.horizon, self.starts = horizon, starts
+        self.lambda_, self.entropy_coef = lambda_, entropy_coef
         self.actor = make_actor(feature_dim, action_space, hidden, layers)
         self.critic = Critic(feature_dim, hidden, layers, tau)
         self.scale = ReturnScale(return_ema)
         self.learning_rates = actor_learning_rate, critic_learning_rate
-        self.objective = objective
 
     def policy(self, feature: Float[Tensor, "*batch F"]) -> Distribution:
-        """The actor's distribution of actions."""
         return self.actor(feature)
 
     def value(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
-        """The critic's expected return under the policy."""
         return self.critic(feature)
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Actor and critic."""
         parts = (self.actor, self.critic.head)
         return [
             ParameterGroup(list(part.parameters()), rate)
@@ -88,13 +84,12 @@ class ActorCritic(Behaviour):
         ]
 
     def update_target(self) -> None:
-        """The critic's target follows."""
         self.critic.update_target()
 
     def loss(self, world_model: WorldModel, batch: Batch, posterior: State) -> Losses:
-        """The actor's and the critic's loss on imagined trajectories."""
+        """The losses of actor and critic on imagined trajectories."""
         starts = sample_starts(batch, posterior, self.starts)
-        # Backprop through the dynamics passes through a copy whose parameters do not learn.
+        # Gradients of returns pass through a copy of the model whose parameters receive none.
         with torch.set_grad_enabled(self.gradient.through_dynamics):
             model = detached(world_model) if self.gradient.through_dynamics else world_model
             trajectory = model.imagine(starts.state, self._sample, self.horizon, self.objective)
@@ -104,15 +99,14 @@ class ActorCritic(Behaviour):
             )  # N H
         weight = step_weights(trajectory.discount, starts.continues)  # N H
         self.scale.update(returns)
-        scale = self.scale()
+        scale = self.scale()  # scalar
 
         feature = trajectory.feature[:, :-1].detach()  # N H F
         policy = self.actor(feature)
         entropy = policy.entropy()  # N H
-        gained = self.gradient.loss(
-            policy, trajectory.action, returns / scale, value[:, :-1] / scale
-        )  # N H
-        actor = (weight * (gained - self.entropy_coef * entropy)).mean()
+        baseline = value[:, :-1] / scale  # N H
+        gradient = self.gradient.loss(policy, trajectory.action, returns / scale, baseline)  # N H
+        actor = (weight * (gradient - self.entropy_coef * entropy)).mean()
         critic = (weight * self.critic.loss(feature, returns)).mean()
 
         metrics = {
@@ -126,18 +120,5 @@ class ActorCritic(Behaviour):
         return Losses(actor + critic, {name: number.detach() for name, number in metrics.items()})
 
     def _sample(self, feature: Tensor) -> Tensor:
-        # Detached: an action learns from what it causes, not from bending its own observation.
-        return self.actor(feature.detach()).sample()
-
-
-def check_imagination(horizon: int, starts: int | None, lambda_: float) -> None:
-    """Refuses a rollout that cannot be.
-
-    Raises:
-        ValueError: naming the option.
-    """
-    for name, number in (("horizon", horizon), ("starts", starts)):
-        if number is not None and number < 1:
-            raise ValueError(f"{name}={number}: choose 1 or more")
-    if not 0 <= lambda_ <= 1:
-        raise ValueError(f"lambda_={lambda_}: choose a lambda between 0 and 1")
+        # Detached: an action's gradient comes from its effects, not through the policy's own input.
+        return self.actor(feature.detach()).sample()  # N A

@@ -11,11 +11,11 @@ from worldmodels.nn.distributions import OneHotStraightThrough, TanhNormal
 from worldmodels.types import ActionSpace, Distribution
 
 IMITATION_WEIGHT = 4.0
-"""Of a mode's squared error against its spread's likelihood."""
+"""Weight of the mode's squared error relative to the likelihood of the spread."""
 
 
-class Actor(nn.Module, ABC):
-    """A stochastic policy. Untrained, it prefers nothing: its last layer starts at zero."""
+class ActorNetwork(nn.Module, ABC):
+    """A stochastic policy. Its last layer starts at zero, so that it begins without preference."""
 
     @abstractmethod
     def forward(self, feature: Float[Tensor, "*batch F"]) -> Distribution:
@@ -25,13 +25,13 @@ class Actor(nn.Module, ABC):
     def imitation_loss(
         self, feature: Float[Tensor, "*batch F"], action: Float[Tensor, "*batch A"]
     ) -> Float[Tensor, "*batch"]:
-        """How far this policy is from somebody else's actions."""
+        """The loss of imitating given actions in given states."""
 
 
-class ContinuousActor(Actor):
-    """A tanh-normal, kept out of saturation: its mean before the tanh is 2 tanh(m / 2).
+class ContinuousActor(ActorNetwork):
+    """A tanh-normal that cannot saturate: its mean before the tanh is 2 tanh(m / 2).
 
-    Saturated actors settle on a false plateau: the tanh's gradient vanishes at its ends.
+    A saturated actor stops learning, because the tanh's gradient vanishes at its ends.
 
     Args:
         feature_dim: F.
@@ -57,40 +57,38 @@ class ContinuousActor(Actor):
         zero_init(self.net.output)
 
     def forward(self, feature: Float[Tensor, "*batch F"]) -> TanhNormal:
-        """The distribution of actions."""
         # Under mixed precision too: bfloat16 has too few digits near the tanh's ends.
-        raw = self.net(feature).float()
+        raw = self.net(feature).float()  # *batch 2A
         return TanhNormal.from_raw(raw, self.min_std, self.mean_bound)
 
     def imitation_loss(
         self, feature: Float[Tensor, "*batch F"], action: Float[Tensor, "*batch A"]
     ) -> Float[Tensor, "*batch"]:
-        """Squared error of the mode, and the negative log-likelihood that sets the spread about it.
+        """Squared error of the mode, plus the negative log-likelihood with the mean held fixed.
 
-        A likelihood alone weighs the mean's error by the inverse of its variance: it learns least
-        where a teacher's answers scatter, and there an action decides most. Actions are moved
-        inside the range that the mean can reach: planners love the bounds, where a tanh-normal's
-        likelihood is without limit.
+        A likelihood alone divides the mean's error by its variance: the mean would learn least
+        where the teacher's labels vary most. Actions are clamped to the range that the mean can
+        reach, because planners often choose the bounds, where a tanh-normal's density is infinite.
 
         Reference: Seitzer et al., 2022 (pitfalls of heteroscedastic uncertainty estimation).
         """
         reach = math.tanh(self.mean_bound)
-        action = action.clamp(-reach, reach)
+        action = action.clamp(-reach, reach)  # *batch A
         policy = self(feature)
-        error = (policy.mode() - action).square().sum(-1)
+        error = (policy.mode() - action).square().sum(-1)  # *batch
         spread = TanhNormal(policy.normal.mean.detach(), policy.normal.std)
-        return IMITATION_WEIGHT * error - spread.log_prob(action)
+        return IMITATION_WEIGHT * error - spread.log_prob(action)  # *batch
 
 
-class DiscreteActor(Actor):
-    """A categorical with a share of the uniform distribution mixed in.
+class DiscreteActor(ActorNetwork):
+    """A categorical distribution mixed with a share of the uniform one.
 
     Args:
         feature_dim: F.
         action_dim: A.
         hidden: width of the hidden layers.
         layers: number of hidden layers.
-        unimix: share of the uniform distribution, so that no choice dies.
+        unimix: share of the uniform distribution, so that every choice keeps a probability.
 
     Reference: Hafner et al., 2023 (DreamerV3), section on the actor (unimix).
     """
@@ -104,17 +102,19 @@ class DiscreteActor(Actor):
         zero_init(self.net.output)
 
     def forward(self, feature: Float[Tensor, "*batch F"]) -> OneHotStraightThrough:
-        """The distribution of actions."""
-        return OneHotStraightThrough(self.net(feature).float(), self.unimix)
+        logits = self.net(feature).float()  # *batch A
+        return OneHotStraightThrough(logits, self.unimix)
 
     def imitation_loss(
         self, feature: Float[Tensor, "*batch F"], action: Float[Tensor, "*batch A"]
     ) -> Float[Tensor, "*batch"]:
         """Cross-entropy against the choices."""
-        return -self(feature).log_prob(action)
+        return -self(feature).log_prob(action)  # *batch
 
 
-def make_actor(feature_dim: int, action_space: ActionSpace, hidden: int, layers: int) -> Actor:
-    """The actor that fits an action space."""
+def make_actor(
+    feature_dim: int, action_space: ActionSpace, hidden: int, layers: int
+) -> ActorNetwork:
+    """The actor for an action space: ``ContinuousActor`` or ``DiscreteActor``."""
     chosen = DiscreteActor if action_space.discrete else ContinuousActor
     return chosen(feature_dim, action_space.dim, hidden, layers)

@@ -1,4 +1,4 @@
-"""The contract of RL algorithms: transitions in, a policy and a value out."""
+"""The contract of RL algorithms: they learn a policy and a value from transitions."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -12,36 +12,36 @@ from worldmodels.types import ActionSpace, Distribution, Losses
 
 
 class Algorithm(PolicyValue):
-    """Learns from transitions and asks for no model.
+    """Learns a policy and a value from transitions, and needs no model.
 
-    Where features carry a history of gradients, the loss of the critic alone passes one back, so
-    that an encoder may learn from it; actors and targets read features as they are.
+    Where features require gradients, only the critic's loss passes a gradient back to them, so
+    that an encoder may learn from it; actors and targets read detached features.
 
     Attributes:
-        on_policy: whether transitions must be made by ``act`` as it is now.
+        on_policy: whether the transitions must come from the present ``act``.
     """
 
     on_policy: bool = False
 
     @abstractmethod
     def loss(self, transitions: Transitions) -> Losses:
-        """The loss of every learned part: means over what happened."""
+        """The sum of all parts' losses: means over transitions, by their weights."""
 
     def act(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch A"]:
-        """The actions that transitions should be made with: samples of the policy."""
-        return self.policy(feature).sample()
+        """The actions to imagine transitions with: samples of the policy."""
+        return self.policy(feature).sample()  # *batch A
 
 
 AlgorithmFactory = Callable[[int, ActionSpace], Algorithm]
 
 
 class AlgorithmBehaviour(Behaviour):
-    """A behaviour that hands transitions to an algorithm; subclasses say which.
+    """A behaviour whose policy and value are an algorithm's; subclasses choose the transitions.
 
     Args:
         feature_dim: F.
         action_space: what an action is.
-        algorithm: called with the two.
+        algorithm: ``SAC``, ``DQN`` or ``PPO``, called with the feature size and the action space.
     """
 
     def __init__(self, feature_dim: int, action_space: ActionSpace, algorithm: AlgorithmFactory):
@@ -49,17 +49,13 @@ class AlgorithmBehaviour(Behaviour):
         self.algorithm = algorithm(feature_dim, action_space)
 
     def policy(self, feature: Float[Tensor, "*batch F"]) -> Distribution:
-        """The algorithm's distribution of actions."""
         return self.algorithm.policy(feature)
 
     def value(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
-        """The algorithm's expected return."""
         return self.algorithm.value(feature)
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """The algorithm's."""
         return self.algorithm.parameter_groups()
 
     def update_target(self) -> None:
-        """The algorithm's targets follow."""
         self.algorithm.update_target()

@@ -1,4 +1,4 @@
-"""The behaviour's contract: a policy and a value that are learned inside the model."""
+"""The behaviour's contract: a policy and a value that are learned on latent states."""
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple, TypeVar
@@ -23,7 +23,7 @@ class ParameterGroup(NamedTuple):
 
 
 class PolicyValue(nn.Module, Configurable, ABC):
-    """A policy and a value over latent features, and what an optimiser should know of them.
+    """A policy and a value that read latent features, and their parameters for the optimiser.
 
     Subclasses take ``(feature_dim, action_space)`` as their first two arguments, everything else
     has a default.
@@ -39,18 +39,18 @@ class PolicyValue(nn.Module, Configurable, ABC):
 
     @abstractmethod
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Everything that an optimiser should move."""
+        """All parameters that learn, by learning rate."""
 
     def update_target(self) -> None:
-        """Called after every optimiser step: moving averages follow, counters count."""
+        """Called after every optimiser step: updates moving averages and counters."""
         return
 
 
 class Behaviour(PolicyValue, Actor):
-    """A policy and a value that learn inside a world model. As an actor, its policy acts.
+    """A policy and a value that learn from a model's latent states. As an actor, its policy acts.
 
     Attributes:
-        validates: whether ``validate`` wants to see held-out episodes.
+        validates: whether ``validate`` is to be called with held-out episodes.
     """
 
     name = "policy"
@@ -64,7 +64,7 @@ class Behaviour(PolicyValue, Actor):
         ``posterior``.
 
         Args:
-            world_model: where to imagine.
+            world_model: the model that the latent states belong to.
             batch: the replayed sequences.
             posterior: their latent states, leading axes B T.
         """
@@ -74,7 +74,7 @@ class Behaviour(PolicyValue, Actor):
         return {}
 
     def initial(self, batch: int) -> tuple[()]:
-        """A policy remembers nothing between two frames."""
+        """Nothing: a policy remembers nothing between two frames."""
         return ()
 
     def act(
@@ -87,7 +87,8 @@ class Behaviour(PolicyValue, Actor):
     ) -> tuple[Float[Tensor, "B A"], tuple[()]]:
         """The policy's mode, or a sample while exploring."""
         policy = self.policy(model.feature(latent))
-        return policy.sample() if explore else policy.mode(), ()
+        action = policy.sample() if explore else policy.mode()  # B A
+        return action, ()
 
 
 class StartStates(NamedTuple):
@@ -111,19 +112,19 @@ def sample_starts(
         count: how many; all when None, or when there are fewer.
         eligible: which states may be drawn; all when None.
     """
-    allowed = torch.ones_like(batch.is_terminal) if eligible is None else eligible
-    rows = allowed.flatten().nonzero()[:, 0]
+    allowed = torch.ones_like(batch.is_terminal) if eligible is None else eligible  # B T
+    rows = allowed.flatten().nonzero()[:, 0]  # of the B*T states
     chosen = rows[torch.randperm(len(rows), device=rows.device)[:count]]  # N
-    # Detached: what is learned here must not bend the latents it is learned from.
+    # Detached: a behaviour's loss must not change the latents that it learns from.
     state = select_state(flatten_state(detach_state(posterior)), chosen)  # N ...
     return StartStates(state, (~batch.is_terminal).flatten()[chosen].float())
 
 
 def detached(module: Module) -> Module:
-    """A copy that shares the module's numbers and learns nothing.
+    """A copy that shares the module's numbers, and whose parameters receive no gradient.
 
-    Gradients pass through the copy, and stop at its parameters; the module itself is not touched,
-    so another thread may be computing its gradients meanwhile.
+    Gradients pass through the copy to its inputs. The module itself is not touched, so another
+    thread may be computing its gradients meanwhile.
     """
     clone = object.__new__(type(module))
     parameters = {k: p if p is None else p.detach() for k, p in module._parameters.items()}

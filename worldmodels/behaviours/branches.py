@@ -10,7 +10,7 @@ from worldmodels.types import Batch
 
 
 class Branches(ABC):
-    """A choice among the states of a batch."""
+    """A choice of start states among the states of a batch."""
 
     @abstractmethod
     def eligible(self, batch: Batch) -> Bool[Tensor, "B T"]:
@@ -18,19 +18,18 @@ class Branches(ABC):
 
 
 class EveryState(Branches):
-    """All of them: whatever was visited is imagined on from, so that short rollouts reach far."""
+    """Every replayed state: short rollouts then reach all parts of an episode."""
 
     def eligible(self, batch: Batch) -> Bool[Tensor, "B T"]:
-        """True everywhere."""
         return torch.ones_like(batch.is_first)
 
 
 class EpisodeStarts(Branches):
-    """First states of episodes alone: how a simulator would be used, and what short rollouts miss.
+    """First states of episodes alone, as when a simulator replaces the environment.
 
-    A batch with no beginning of an episode in it imagines nothing.
+    Short rollouts from there never reach later parts of an episode. A batch without the beginning
+    of an episode yields no rollout.
     """
 
     def eligible(self, batch: Batch) -> Bool[Tensor, "B T"]:
-        """Where ``is_first``."""
         return batch.is_first

@@ -20,8 +20,8 @@ class Critic(nn.Module):
 
     Attributes:
         head: what learns.
-        target: its moving average; returns bootstrap from it, so that they do not chase
-            themselves.
+        target: its moving average. Returns bootstrap from it, so that the regression target does
+            not move with every update.
 
     Reference: Hafner et al., 2023 (DreamerV3), section on the critic.
     """
@@ -40,8 +40,8 @@ class Critic(nn.Module):
     def loss(
         self, feature: Float[Tensor, "*batch F"], returns: Float[Tensor, "*batch"]
     ) -> Float[Tensor, "*batch"]:
-        """Cross-entropy against the returns; neither features nor returns learn from it."""
-        return self.head.loss(feature.detach(), returns.detach())
+        """Cross-entropy against the returns; no gradient reaches features or returns."""
+        return self.head.loss(feature.detach(), returns.detach())  # *batch
 
     def update_target(self) -> None:
         """Moves the target a little towards the head."""
@@ -56,7 +56,7 @@ def update_target(target: nn.Module, online: nn.Module, tau: float) -> None:
 
 
 def check_tau(tau: float) -> None:
-    """Refuses a rate that is no share.
+    """Refuses a rate outside (0, 1].
 
     Raises:
         ValueError: naming the option.

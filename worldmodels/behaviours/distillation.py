@@ -1,4 +1,4 @@
-"""Distillation with terminal values: a planner teaches a policy that helps the planner."""
+"""Distillation with terminal values: a policy imitates the planner that it guides."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,13 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldmodels.behaviours.actor_critic import check_imagination
 from worldmodels.behaviours.actors import make_actor
 from worldmodels.behaviours.base import Behaviour, ParameterGroup, StartStates, sample_starts
 from worldmodels.behaviours.critic import Critic
 from worldmodels.behaviours.labels import LabelMemory, Labels
 from worldmodels.behaviours.returns import lambda_returns, step_weights
-from worldmodels.checks import check_at_least
+from worldmodels.checks import check_at_least, check_between
 from worldmodels.dynamics.base import map_state, select_state
 from worldmodels.planning.base import Planner
 from worldmodels.planning.cem import CEM
@@ -23,33 +22,37 @@ from worldmodels.world_model import WorldModel
 
 
 class Distillation(Behaviour):
-    """A student learns what a planner would do where the student goes.
+    """A student policy imitates a planner in the states that the student itself reaches.
 
     At every ``query_every``-th update the teacher (a planner, with the student's value at its
     horizon and rollouts of its policy among the candidates) is queried in some replayed states and
-    in some states that the student reaches in imagination (DAgger). The student learns these
-    labels, its value learns what the student earns, and so the next teacher looks further.
+    in some states that the student reaches in imagination (DAgger). The student imitates these
+    labels and its critic learns the student's returns, so that the teacher's plans improve, too.
 
     Args:
         feature_dim: F.
         action_space: what an action is.
         teacher: the planner, called with the action space.
         query_every: k, updates between two rounds of queries.
-        queries: states that the teacher is queried in.
+        queries: states that the teacher is queried in, each time.
         student_fraction: share of the queries in states that the student reaches in imagination
             (DAgger); the others are replayed. At 0 the student clones the teacher on the data
             alone.
         proposals: the student's rollouts among the teacher's candidates.
-        memory: labels kept.
-        labels: of them that the student learns from at every update.
-        horizon: imagined agent steps, for the value and the student_fraction states.
+        memory: the newest labels that are kept.
+        labels: minibatch of them at every update.
+        horizon: imagined agent steps, of the critic's rollouts and of those that reach the
+            student's states.
         starts: states to imagine from at every update; all of the batch when None.
         lambda_: lambda of the returns.
         hidden: width of actor and critic.
         layers: hidden layers of actor and critic.
         actor_learning_rate: of the student.
-        critic_learning_rate: of its value.
-        tau: how fast the critic's target follows it.
+        critic_learning_rate: of its critic.
+        tau: share of the critic in its moving-average target after every update.
+
+    Raises:
+        ValueError: when an option is out of its range.
 
     Reference: Ross, Gordon and Bagnell, 2011 (DAgger); Anthony, Tian and Barber, 2017 (expert
     iteration); Lowrey et al., 2019 (POLO).
@@ -78,10 +81,16 @@ class Distillation(Behaviour):
         tau: float = 0.02,
     ):
         super().__init__()
-        check_imagination(horizon, starts, lambda_)
+        owner = "Distillation"
+        check_at_least(owner, 1, horizon=horizon, query_every=query_every, starts=starts)
+        check_at_least(owner, 1, proposals=proposals, labels=labels)
+        check_at_least(owner, 2, queries=queries)
+        check_at_least(owner, queries, memory=memory)
+        check_between(owner, 0, 1, student_fraction=student_fraction, lambda_=lambda_)
         reached = int(student_fraction * queries)
-        _check_queries(query_every, queries, student_fraction, proposals, memory, labels)
-        _check_starts(queries, reached, starts)
+        needed = max(queries - reached, reached)
+        if starts is not None and starts < needed:
+            raise ValueError(f"{owner}: starts={starts}: queries={queries} need {needed} or more")
         self.teacher = teacher(action_space)
         self.query_every, self.queries, self.reached = query_every, queries, reached
         self.proposals, self.labels = proposals, labels
@@ -93,15 +102,12 @@ class Distillation(Behaviour):
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     def policy(self, feature: Float[Tensor, "*batch F"]) -> Distribution:
-        """The student's distribution of actions."""
         return self.actor(feature)
 
     def value(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
-        """The expected return of the student."""
         return self.critic(feature)
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Student and value."""
         parts = (self.actor, self.critic.head)
         return [
             ParameterGroup(list(part.parameters()), rate)
@@ -109,40 +115,48 @@ class Distillation(Behaviour):
         ]
 
     def update_target(self) -> None:
-        """The critic's target follows; updates are counted."""
         self.critic.update_target()
         self.updates += 1
 
     def loss(self, world_model: WorldModel, batch: Batch, posterior: State) -> Losses:
-        """Imitation of the newest labels, and the value of what the student does."""
+        """The imitation loss on a minibatch of labels, and the critic's loss."""
         starts = sample_starts(batch, posterior, self.starts)
-        # Nothing here learns through the model: the teacher's answers are data.
+        # Labels are data: no gradient passes through the teacher or the model.
         with torch.no_grad():
             if self.updates % self.query_every == 0:
                 self.memory.add(self.query_teacher(world_model, starts))
         labels = self.memory.draw(self.labels)
-        distance = self.actor.imitation_loss(labels.feature, labels.action)
+        distance = self.actor.imitation_loss(labels.feature, labels.action)  # L
         imitation = (labels.weight * distance).mean()
         critic = self.value_loss(world_model, starts)
-        entropy = self.actor(labels.feature).entropy()
-        metrics = {"loss/imitation": imitation, "loss/critic": critic}
-        metrics["policy_entropy"] = entropy.mean()
+
+        entropy = self.actor(labels.feature).entropy()  # L
+        metrics = {
+            "loss/imitation": imitation,
+            "loss/critic": critic,
+            "policy_entropy": entropy.mean(),
+        }
         return Losses(imitation + critic, {name: v.detach() for name, v in metrics.items()})
 
     def query_teacher(self, world_model: WorldModel, starts: StartStates) -> Labels:
         """The teacher's actions in some replayed states, and in some that the student reaches."""
-        state, continues = self._query_states(world_model, starts)
-        extra = policy_proposals(world_model, self, state, self.teacher.horizon, self.proposals)
+        state, continues = self._query_states(world_model, starts)  # N ...; N
+        extra = policy_proposals(
+            world_model, self, state, self.teacher.horizon, self.proposals
+        )  # N P H A
         init = self.teacher.initial(len(continues)).to(extra)  # N H A
         score = partial(world_model.score, value=self.value)
         plan = self.teacher.plan(score, state, init, proposals=extra)
-        # Where the search ended, not the one plan that scored best there: that one was lucky, too,
-        # and repeats itself half as well.
+        # The mode of the final search distribution, not the best candidate: the best of many noisy
+        # scores is overestimated, and its actions are the noisier label.
         action = self.teacher.distribution.mode(plan.params)[:, 0]  # N A
         return Labels(world_model.feature(state), action, continues)
 
     def value_loss(self, world_model: WorldModel, starts: StartStates) -> Float[Tensor, ""]:
-        """The critic's, about the lambda-returns of the student's imagined trajectories."""
+        """The critic's loss against the lambda-returns of the student's imagined trajectories.
+
+        It is 0 for a frozen critic, without imagining anything.
+        """
         if not next(self.critic.head.parameters()).requires_grad:
             return starts.continues.new_zeros(())
         with torch.no_grad():
@@ -152,48 +166,31 @@ class Distillation(Behaviour):
                 trajectory.reward, trajectory.discount, value, self.lambda_
             )  # N H
             weight = step_weights(trajectory.discount, starts.continues)  # N H
-        return (weight * self.critic.loss(trajectory.feature[:, :-1], returns)).mean()
+        feature = trajectory.feature[:, :-1]  # N H F
+        return (weight * self.critic.loss(feature, returns)).mean()
 
     def _query_states(self, world_model: WorldModel, starts: StartStates) -> StartStates:
-        """Replayed states, and states that the student reaches from some of them."""
+        """Replayed states, and states that the student reaches from some of them.
+
+        ``continues`` of a reached state is the probability that the task goes on up to there.
+        """
         replayed = _first(starts, self.queries - self.reached)
         if not self.reached:
             return replayed
         source = _first(starts, self.reached)
         trajectory = world_model.imagine(source.state, self._sample, self.horizon)
         probability = trajectory.discount / world_model.discount  # N H
-        continues = source.continues[:, None] * probability.cumprod(1)
-        depth = torch.randint(self.horizon, (len(continues),), device=continues.device)
-        rows = torch.arange(len(depth), device=depth.device)
+        continues = source.continues[:, None] * probability.cumprod(1)  # N H
+        # One of the H states of every rollout.
+        depth = torch.randint(self.horizon, (len(continues),), device=continues.device)  # N
+        rows = torch.arange(len(depth), device=depth.device)  # N
         state = select_state(trajectory.states, (rows, depth))  # N ...
         both = map_state(lambda *halves: torch.cat(halves), replayed.state, state)
         return StartStates(both, torch.cat([replayed.continues, continues[rows, depth]]))
 
     def _sample(self, feature: Tensor) -> Tensor:
-        return self.actor(feature).sample()
-
-
-def _check_starts(queries: int, reached: int, starts: int | None) -> None:
-    needed = max(queries - reached, reached)
-    if starts is not None and starts < needed:
-        raise ValueError(f"starts={starts}: queries={queries} need {needed} or more")
+        return self.actor(feature).sample()  # N A
 
 
 def _first(starts: StartStates, count: int) -> StartStates:
     return StartStates(select_state(starts.state, slice(count)), starts.continues[:count])
-
-
-def _check_queries(
-    query_every: int,
-    queries: int,
-    student_fraction: float,
-    proposals: int,
-    memory: int,
-    labels: int,
-) -> None:
-    if not 0 <= student_fraction <= 1:
-        raise ValueError(f"student_fraction={student_fraction}: choose a share, 0 to 1")
-    owner = "Distillation"
-    check_at_least(owner, 1, query_every=query_every, proposals=proposals, labels=labels)
-    check_at_least(owner, 2, queries=queries)
-    check_at_least(owner, queries, memory=memory)

@@ -1,4 +1,4 @@
-"""Deep Q-learning for choices: double Q with a slowly moving target."""
+"""Deep Q-learning for discrete actions: double Q-learning with a moving-average target."""
 
 import copy
 
@@ -16,7 +16,7 @@ from worldmodels.types import ActionSpace, Losses
 
 
 class DQN(Algorithm):
-    """Takes the choice of the highest value, and sometimes any other.
+    """Epsilon-greedy: takes the action of the highest value, and sometimes a random one.
 
     Args:
         feature_dim: F.
@@ -28,7 +28,7 @@ class DQN(Algorithm):
         tau: how fast the target follows it.
 
     Raises:
-        ValueError: when actions are no choices, or ``exploration`` is no probability above 0.
+        ValueError: when actions are continuous, or ``exploration`` is not a probability above 0.
 
     Reference: Mnih et al., 2015; van Hasselt, Guez and Silver, 2016 (double Q-learning);
     Farebrother et al., 2024 (values by classification).
@@ -56,34 +56,35 @@ class DQN(Algorithm):
         self.target = copy.deepcopy(self.head).requires_grad_(False)
 
     def policy(self, feature: Float[Tensor, "*batch F"]) -> OneHotStraightThrough:
-        """The best choice with probability 1 - epsilon, else any; its mode is the best."""
-        best = self._best(feature)
+        """The best choice with probability 1 - epsilon, otherwise a uniformly random one.
+
+        Its mode is the best choice.
+        """
+        best = self._best(feature)  # *batch A
         share = self.exploration / best.shape[-1]
-        return OneHotStraightThrough(((1 - self.exploration) * best + share).log())
+        return OneHotStraightThrough(((1 - self.exploration) * best + share).log())  # *batch A
 
     def value(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
-        """The highest value."""
-        return self.head(feature).amax(-1)
+        """The value of the best choice."""
+        return self.head(feature).amax(-1)  # *batch
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """The network."""
         return [ParameterGroup(list(self.head.parameters()), self.learning_rate)]
 
     def update_target(self) -> None:
-        """The target follows."""
         update_target(self.target, self.head, self.tau)
 
     @torch.no_grad()
     def targets(self, transitions: Transitions) -> Float[Tensor, "N H"]:
-        """The reward, and what the target says of the choice that the network likes best."""
-        chosen = self._best(transitions.after)
-        value = (chosen * self.target(transitions.after)).sum(-1)
-        return transitions.reward + transitions.discount * value
+        """The reward plus the target network's discounted value of the online network's choice."""
+        chosen = self._best(transitions.after)  # N H A
+        value = (chosen * self.target(transitions.after)).sum(-1)  # N H
+        return transitions.reward + transitions.discount * value  # N H
 
     def loss(self, transitions: Transitions) -> Losses:
-        """Of the choices that were made."""
-        returns = self.targets(transitions)
-        critic = self.head.loss(transitions.feature, transitions.action, returns)
+        """The weighted mean loss of the values of the choices that were made."""
+        returns = self.targets(transitions)  # N H
+        critic = self.head.loss(transitions.feature, transitions.action, returns)  # N H
         mean = weighted_mean(critic, transitions.weight)
         metrics = {
             "loss/critic": mean.detach(),
@@ -93,5 +94,6 @@ class DQN(Algorithm):
 
     @torch.no_grad()
     def _best(self, feature: Tensor) -> Tensor:
-        values = self.head(feature)
-        return nn.functional.one_hot(values.argmax(-1), values.shape[-1]).to(values.dtype)
+        values = self.head(feature)  # *batch A
+        best = nn.functional.one_hot(values.argmax(-1), values.shape[-1])  # *batch A
+        return best.to(values.dtype)

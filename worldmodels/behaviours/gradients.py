@@ -1,4 +1,4 @@
-"""The two ways in which an imagined rollout teaches an actor."""
+"""Two estimators of the policy gradient from imagined rollouts."""
 
 from abc import ABC, abstractmethod
 
@@ -9,7 +9,7 @@ from worldmodels.types import Distribution
 
 
 class PolicyGradient(ABC):
-    """How the actor's loss follows from imagined returns.
+    """The actor's loss as a function of imagined returns.
 
     Attributes:
         through_dynamics: whether the rollout must be differentiable in its actions.
@@ -28,7 +28,7 @@ class PolicyGradient(ABC):
         """The loss of every imagined step.
 
         Args:
-            policy: at the states that the actions were taken in.
+            policy: the distributions of actions in the states that the actions were taken in.
             action: the imagined actions.
             returns: from those states, in units of their scale.
             baseline: the values of those states, in the same units.
@@ -36,9 +36,10 @@ class PolicyGradient(ABC):
 
 
 class Reinforce(PolicyGradient):
-    """Makes actions likelier by how much better than expected they turned out.
+    """The score-function estimator: raises log-probabilities in proportion to the advantage.
 
-    Unbiased whatever the dynamics, for both kinds of actions; its variance is higher.
+    It is unbiased for all dynamics and both kinds of actions; its variance is higher than that of
+    ``DynamicsBackprop``.
 
     Reference: Williams, 1992; Hafner et al., 2023 (DreamerV3), equation 11.
     """
@@ -53,14 +54,16 @@ class Reinforce(PolicyGradient):
         baseline: Float[Tensor, "N H"],
     ) -> Float[Tensor, "N H"]:
         """``-(returns - baseline) log policy(action)``."""
-        # The advantage is a weight, not something to maximise.
-        return -(returns - baseline).detach() * policy.log_prob(action.detach())
+        # The advantage is a constant weight: only the log-probability is differentiated.
+        advantage = (returns - baseline).detach()  # N H
+        return -advantage * policy.log_prob(action.detach())  # N H
 
 
 class DynamicsBackprop(PolicyGradient):
-    """Ascends the returns themselves, through the model's dynamics, rewards and values.
+    """The pathwise estimator: differentiates returns through dynamics, rewards and values.
 
-    Low variance where the dynamics are smooth; choices pass their gradient straight through.
+    Its variance is low where the dynamics are smooth. Discrete actions use the straight-through
+    gradient.
 
     Reference: Hafner et al., 2020 (Dreamer), equation 7.
     """
@@ -75,4 +78,4 @@ class DynamicsBackprop(PolicyGradient):
         baseline: Float[Tensor, "N H"],
     ) -> Float[Tensor, "N H"]:
         """``-returns``."""
-        return -returns
+        return -returns  # N H

@@ -1,4 +1,4 @@
-"""The teacher's newest answers, kept so that a student can learn from each more than once."""
+"""The teacher's newest labels, kept so that the student learns from each more than once."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,10 @@ from torch import Tensor, nn
 
 
 class Labels(NamedTuple):
-    """Features and what the teacher did there; ``weight`` is 0 where the task had ended."""
+    """Features, the teacher's actions there, and the weight of each label in the loss.
+
+    The weight is the probability that the state is reached: 0 where the task has ended.
+    """
 
     feature: Float[Tensor, "N F"]
     action: Float[Tensor, "N A"]
@@ -16,9 +19,10 @@ class Labels(NamedTuple):
 
 
 class LabelMemory(nn.Module):
-    """A ring of labels: the newest replace the oldest, whose latents the model has outgrown.
+    """A ring buffer of labels: the newest replace the oldest, whose latents are out of date.
 
-    Its buffers belong to the checkpoint, so that a resumed run draws the same labels.
+    Its contents are buffers, so that a checkpoint holds them and a resumed run draws the same
+    labels.
 
     Args:
         feature_dim: F.
@@ -42,8 +46,8 @@ class LabelMemory(nn.Module):
     def add(self, labels: Labels) -> None:
         """Writes labels over the oldest ones."""
         count = len(labels.feature)
-        order = torch.arange(count, device=self.written.device)
-        slots = (self.written + order) % self.capacity
+        order = torch.arange(count, device=self.written.device)  # N
+        slots = (self.written + order) % self.capacity  # N
         self.feature[slots] = labels.feature
         self.action[slots] = labels.action
         self.weight[slots] = labels.weight
@@ -53,6 +57,6 @@ class LabelMemory(nn.Module):
         """A random minibatch with replacement."""
         # Scaled uniform numbers rather than randint: the bound stays on the device.
         held = self.written.clamp(max=self.capacity)
-        drawn = torch.rand(count, device=self.written.device) * held
-        slots = drawn.long().clamp(max=self.capacity - 1)
+        drawn = torch.rand(count, device=self.written.device) * held  # N
+        slots = drawn.long().clamp(max=self.capacity - 1)  # N
         return Labels(self.feature[slots], self.action[slots], self.weight[slots])

@@ -1,4 +1,4 @@
-"""Model-free baselines: the same algorithms, encoder and replay, and no model of the world."""
+"""Model-free baselines: the same algorithms, encoder and replay without a world model."""
 
 import torch
 from jaxtyping import Bool
@@ -7,6 +7,7 @@ from torch import Tensor
 from worldmodels.behaviours.algorithm import AlgorithmBehaviour, AlgorithmFactory
 from worldmodels.behaviours.sac import SAC
 from worldmodels.behaviours.transitions import replayed_transitions
+from worldmodels.dynamics.frame_stack import FrameStack
 from worldmodels.types import ActionSpace, Batch, Losses, State
 from worldmodels.world_model import LatentModel, WorldModel
 
@@ -14,8 +15,7 @@ from worldmodels.world_model import LatentModel, WorldModel
 class ModelFree(AlgorithmBehaviour):
     """Learns from replayed transitions alone; the critic's gradient trains the encoder.
 
-    On-policy or off-policy is a matter of replay: a sampler that shows the latest round alone
-    makes it on-policy.
+    Replay decides whether learning is on-policy: it is with a sampler of the latest round alone.
 
     Args:
         feature_dim: F.
@@ -32,24 +32,27 @@ class ModelFree(AlgorithmBehaviour):
         """The algorithm's loss, with its gradient to the encoder behind ``posterior``.
 
         Raises:
-            TypeError: when there is a model of the world: it would be trained by this loss.
+            TypeError: for a world model, whose latents this loss would change.
         """
         if isinstance(world_model, WorldModel):
             raise TypeError(
                 f"ModelFree trains the encoder itself, {type(world_model).__name__} does too: "
                 "give --model LatentModel, or --behaviour MBPO"
             )
-        feature = world_model.feature(posterior)
+        feature = world_model.feature(posterior)  # B T F
         transitions = replayed_transitions(batch, feature, world_model.discount)
-        frames = getattr(world_model.dynamics, "frames", 1)
-        known = complete_memory(batch.is_first, frames)[:, :-1]
-        return self.algorithm.loss(transitions._replace(weight=transitions.weight * known))
+        dynamics = world_model.dynamics
+        if isinstance(dynamics, FrameStack):
+            known = complete_memory(batch.is_first, dynamics.frames)[:, :-1]  # B T-1
+            transitions = transitions._replace(weight=transitions.weight * known)
+        return self.algorithm.loss(transitions)
 
 
 def complete_memory(is_first: Bool[Tensor, "B T"], frames: int) -> Bool[Tensor, "B T"]:
-    """Where a state remembers all that it would when acting.
+    """The rows whose state holds all the frames that it would hold while acting.
 
     A sequence that begins within an episode lacks the frames before it.
     """
-    begun = is_first.cumsum(1) > 0
-    return begun | (torch.arange(is_first.shape[1], device=is_first.device) >= frames - 1)
+    begun = is_first.cumsum(1) > 0  # B T
+    row = torch.arange(is_first.shape[1], device=is_first.device)  # T
+    return begun | (row >= frames - 1)  # B T

@@ -1,4 +1,4 @@
-"""Proximal policy optimisation, for real-valued actions and for choices."""
+"""Proximal policy optimisation, for continuous and for discrete actions."""
 
 import copy
 
@@ -12,23 +12,24 @@ from worldmodels.behaviours.base import ParameterGroup
 from worldmodels.behaviours.critic import Critic
 from worldmodels.behaviours.returns import lambda_returns
 from worldmodels.behaviours.transitions import Transitions, weighted_mean
+from worldmodels.checks import check_at_least, check_between
 from worldmodels.types import ActionSpace, Distribution, Losses
 
 
 class PPO(Algorithm):
-    """Moves a policy no further from the one that made the transitions than a ratio allows.
+    """Limits how far each update moves the policy from the one that made the transitions.
 
-    An older copy of the actor makes the transitions; it is renewed every ``refresh`` updates. So
-    imagined transitions is on-policy by construction and fresh at every update; real transitions is
-    where collection keeps step with ``refresh`` and replay shows the latest round alone.
+    An older copy of the actor makes the transitions; it is renewed every ``refresh`` updates.
+    Imagined transitions are therefore on-policy by construction. Replayed ones are on-policy where
+    every round has ``refresh`` updates and replay samples the latest round alone.
 
     Args:
         feature_dim: F.
         action_space: what an action is.
-        refresh: updates by one copy of the actor ("epochs" times minibatches).
-        clip: how far the probability of an action may move before it stops to pay.
+        refresh: updates with one copy of the actor (epochs times minibatches).
+        clip: epsilon, the distance of the probability ratio from 1 beyond which the gradient stops.
         lambda_: lambda of the returns and advantages.
-        entropy: weight of the policy's entropy, where advantages have the standard deviation 1.
+        entropy_coef: weight of the policy's entropy; advantages have standard deviation 1.
         hidden: width of actor and critic.
         layers: hidden layers of actor and critic.
         actor_learning_rate: of the actor.
@@ -59,13 +60,12 @@ class PPO(Algorithm):
         tau: float = 0.02,
     ):
         super().__init__()
-        _check_options(refresh, clip, lambda_)
-        self.refresh, self.clip, self.lambda_, self.entropy_coef = (
-            refresh,
-            clip,
-            lambda_,
-            entropy_coef,
-        )
+        check_at_least("PPO", 1, refresh=refresh)
+        check_between("PPO", 0, 1, lambda_=lambda_)
+        if not 0 < clip < 1:
+            raise ValueError(f"PPO: clip={clip}: choose a number between 0 and 1")
+        self.refresh, self.clip = refresh, clip
+        self.lambda_, self.entropy_coef = lambda_, entropy_coef
         self.actor = make_actor(feature_dim, action_space, hidden, layers)
         self.older = copy.deepcopy(self.actor).requires_grad_(False)
         self.critic = Critic(feature_dim, hidden, layers, tau)
@@ -74,18 +74,15 @@ class PPO(Algorithm):
 
     def act(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch A"]:
         """Samples of the older policy."""
-        return self.older(feature).sample()
+        return self.older(feature).sample()  # *batch A
 
     def policy(self, feature: Float[Tensor, "*batch F"]) -> Distribution:
-        """The actor's distribution of actions."""
         return self.actor(feature)
 
     def value(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
-        """The critic's expected return under the policy."""
-        return self.critic(feature)
+        return self.critic(feature)  # *batch
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Actor and critic."""
         parts = (self.actor, self.critic.head)
         return [
             ParameterGroup(list(part.parameters()), rate)
@@ -93,29 +90,30 @@ class PPO(Algorithm):
         ]
 
     def update_target(self) -> None:
-        """The critic's target follows; every ``refresh`` updates the older policy catches up."""
+        """Moves the critic's target; every ``refresh`` updates the older actor is renewed."""
         self.critic.update_target()
         self.updates += 1
         if self.updates % self.refresh == 0:
             self.older.load_state_dict(self.actor.state_dict())
 
     def loss(self, transitions: Transitions) -> Losses:
-        """Actor and critic."""
-        returns = self.returns(transitions)
-        weight = transitions.weight
-        # Detached: the actor must not bend what it sees.
-        feature = transitions.feature.detach()
+        """The weighted means of the clipped surrogate loss and the critic's loss."""
+        returns = self.returns(transitions)  # N H
+        weight = transitions.weight  # N H
+        # Detached: only the critic's loss trains an encoder.
+        feature = transitions.feature.detach()  # N H F
         with torch.no_grad():
-            advantage = standardised(returns - self.critic.target(feature), weight)
-            older = self.older(feature).log_prob(transitions.action)
+            advantage = standardised(returns - self.critic.target(feature), weight)  # N H
+            older = self.older(feature).log_prob(transitions.action)  # N H
         policy = self.actor(feature)
-        ratio = (policy.log_prob(transitions.action) - older).exp()
-        entropy = policy.entropy()
-        gained = clipped_gain(ratio, advantage, self.clip)
-        actor = weighted_mean(-gained - self.entropy_coef * entropy, weight)
-        # The head itself: unlike `Critic.loss` it hands its gradient on to an encoder.
+        ratio = (policy.log_prob(transitions.action) - older).exp()  # N H
+        entropy = policy.entropy()  # N H
+        surrogate = clipped_surrogate(ratio, advantage, self.clip)  # N H
+        actor = weighted_mean(-surrogate - self.entropy_coef * entropy, weight)
+        # The head itself: unlike `Critic.loss` it passes its gradient on to an encoder.
         critic = weighted_mean(self.critic.head.loss(transitions.feature, returns), weight)
-        clipped = ((ratio - 1).abs() > self.clip).float()
+
+        clipped = ((ratio - 1).abs() > self.clip).float()  # N H
         metrics = {
             "loss/actor": actor,
             "loss/critic": critic,
@@ -126,34 +124,24 @@ class PPO(Algorithm):
 
     @torch.no_grad()
     def returns(self, transitions: Transitions) -> Float[Tensor, "N H"]:
-        """Lambda-returns, cut where the next transition does not follow from this one."""
-        value = self.critic.target(transitions.after)
-        goes_on = (transitions.weight[:, 1:] > 0).float()
-        goes_on = torch.nn.functional.pad(goes_on, (0, 1), value=1.0)
-        return lambda_returns(
-            transitions.reward, transitions.discount, value, self.lambda_ * goes_on
-        )
+        """Lambda-returns that end where the next transition does not follow from this one."""
+        value = self.critic.target(transitions.after)  # N H
+        follows = (transitions.weight[:, 1:] > 0).float()  # N H-1
+        follows = torch.nn.functional.pad(follows, (0, 1), value=1.0)  # N H
+        lambda_ = self.lambda_ * follows  # N H
+        return lambda_returns(transitions.reward, transitions.discount, value, lambda_)  # N H
 
 
-def clipped_gain(
+def clipped_surrogate(
     ratio: Float[Tensor, "N H"], advantage: Float[Tensor, "N H"], clip: float
 ) -> Float[Tensor, "N H"]:
-    """What the policy gains, never more than at the edge of the range around 1."""
-    return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
+    """PPO's objective: the smaller of ``ratio * advantage`` with and without clipping the ratio."""
+    return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)  # N H
 
 
 def standardised(
     advantage: Float[Tensor, "N H"], weight: Float[Tensor, "N H"]
 ) -> Float[Tensor, "N H"]:
-    """Advantages with mean 0 and standard deviation 1 over what happened."""
-    distance = advantage - weighted_mean(advantage, weight)
-    return distance / weighted_mean(distance.square(), weight).sqrt().clamp(min=1e-8)
-
-
-def _check_options(refresh: int, clip: float, lambda_: float) -> None:
-    if refresh < 1:
-        raise ValueError(f"refresh={refresh}: choose 1 update or more")
-    if not 0 < clip < 1:
-        raise ValueError(f"clip={clip}: choose a number between 0 and 1")
-    if not 0 <= lambda_ <= 1:
-        raise ValueError(f"lambda_={lambda_}: choose a lambda between 0 and 1")
+    """Advantages with weighted mean 0 and weighted standard deviation 1."""
+    centred = advantage - weighted_mean(advantage, weight)  # N H
+    return centred / weighted_mean(centred.square(), weight).sqrt().clamp(min=1e-8)  # N H

@@ -1,8 +1,8 @@
-"""Values of actions in states.
+"""Action values Q(s, a).
 
-Choices are valued by classification over symlog-spaced bins, as ``Critic`` values states.
-Real-valued actions learn from the slope of their value, which bins give too roughly: there the
-squared error rules.
+Discrete actions use classification over symlog-spaced bins, as ``Critic`` does for states. For
+continuous actions the policy is trained through the gradient of Q with respect to the action,
+which two-hot bins approximate too coarsely: there Q is fitted by the squared error.
 """
 
 import copy
@@ -21,7 +21,7 @@ from worldmodels.types import ActionSpace, Distribution
 
 
 class ActionValue(nn.Module, ABC):
-    """Q(s, a): the return after an action."""
+    """Q(s, a): the expected return after an action."""
 
     @abstractmethod
     def loss(
@@ -30,11 +30,11 @@ class ActionValue(nn.Module, ABC):
         action: Float[Tensor, "*batch A"],
         returns: Float[Tensor, "*batch"],
     ) -> Float[Tensor, "*batch"]:
-        """How wrong the taken actions' values are about the returns."""
+        """The regression loss of the taken actions' values against returns."""
 
 
 class ContinuousValue(ActionValue):
-    """Reads the action beside the feature.
+    """Q of continuous actions: a network of feature and action.
 
     Args:
         feature_dim: F.
@@ -53,7 +53,8 @@ class ContinuousValue(ActionValue):
         self, feature: Float[Tensor, "*batch F"], action: Float[Tensor, "*batch A"]
     ) -> Float[Tensor, "*batch"]:
         """The expected return after ``action``."""
-        return self.scale * self.head(torch.cat([feature, action], -1))
+        both = torch.cat([feature, action], -1)  # *batch F+A
+        return self.scale * self.head(both)  # *batch
 
     def loss(
         self,
@@ -62,11 +63,12 @@ class ContinuousValue(ActionValue):
         returns: Float[Tensor, "*batch"],
     ) -> Float[Tensor, "*batch"]:
         """Half the squared error, in units of the scale."""
-        return self.head.loss(torch.cat([feature, action], -1), returns / self.scale)
+        both = torch.cat([feature, action], -1)  # *batch F+A
+        return self.head.loss(both, returns / self.scale)  # *batch
 
 
 class DiscreteValue(ActionValue):
-    """Answers for every choice at once.
+    """Q of discrete actions: a network of the feature with one output for every choice.
 
     Args:
         feature_dim: F.
@@ -95,7 +97,7 @@ class DiscreteValue(ActionValue):
 
     def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch A"]:
         """The expected return after each choice."""
-        return TwoHot(self._logits(feature), self.bins).mean()
+        return TwoHot(self._logits(feature), self.bins).mean()  # *batch A
 
     def loss(
         self,
@@ -103,18 +105,18 @@ class DiscreteValue(ActionValue):
         action: Float[Tensor, "*batch A"],
         returns: Float[Tensor, "*batch"],
     ) -> Float[Tensor, "*batch"]:
-        """Cross-entropy of the choice's bins against the return."""
-        chosen = (action[..., None] * self._logits(feature)).sum(-2)
-        return -TwoHot(chosen, self.bins).log_prob(returns)
+        """Cross-entropy of the chosen action's bins against the return."""
+        chosen = (action[..., None] * self._logits(feature)).sum(-2)  # *batch K
+        return -TwoHot(chosen, self.bins).log_prob(returns)  # *batch
 
     def _logits(self, feature: Tensor) -> Tensor:
-        return rearrange(self.net(feature), "... (A K) -> ... A K", K=len(self.bins))
+        return rearrange(self.net(feature), "... (A K) -> ... A K", K=len(self.bins))  # *batch A K
 
 
 class QPair(nn.Module, ABC):
-    """Two action values of which the lesser one is believed.
+    """Two action values, of which the smaller one is used.
 
-    A policy seeks out what is overrated; two networks rarely overrate the same.
+    A policy exploits overestimated actions, and two networks rarely overestimate the same ones.
 
     Reference: Fujimoto, van Hoof and Meger, 2018 (TD3), clipped double Q-learning.
     """
@@ -129,24 +131,24 @@ class QPair(nn.Module, ABC):
         returns: Float[Tensor, "*batch"],
     ) -> Float[Tensor, "*batch"]:
         """The sum of both losses."""
-        one = self.first.loss(feature, action, returns)
-        return one + self.second.loss(feature, action, returns)
+        first = self.first.loss(feature, action, returns)  # *batch
+        return first + self.second.loss(feature, action, returns)  # *batch
 
     @abstractmethod
     def value(
         self, policy: Distribution, feature: Float[Tensor, "*batch F"]
     ) -> Float[Tensor, "*batch"]:
-        """The lesser value of what a policy does, with its gradient to the policy."""
+        """The smaller value of the policy's actions, differentiable in the policy."""
 
     @abstractmethod
     def mode_value(
         self, policy: Distribution, feature: Float[Tensor, "*batch F"]
     ) -> Float[Tensor, "*batch"]:
-        """``value`` without noise."""
+        """The same without sampling noise."""
 
 
 class ContinuousQPair(QPair):
-    """The value of one sampled action."""
+    """The smaller value of a continuous action, estimated from one sample of the policy."""
 
     def __init__(self, feature_dim: int, action_dim: int, hidden: int, layers: int, scale: float):
         super().__init__()
@@ -157,20 +159,20 @@ class ContinuousQPair(QPair):
         self, policy: Distribution, feature: Float[Tensor, "*batch F"]
     ) -> Float[Tensor, "*batch"]:
         """See ``QPair.value``; one reparameterised sample."""
-        return self._least(feature, policy.sample())
+        return self._smaller(feature, policy.sample())  # *batch
 
     def mode_value(
         self, policy: Distribution, feature: Float[Tensor, "*batch F"]
     ) -> Float[Tensor, "*batch"]:
         """The value of the policy's mode."""
-        return self._least(feature, policy.mode())
+        return self._smaller(feature, policy.mode())  # *batch
 
-    def _least(self, feature: Tensor, action: Tensor) -> Tensor:
-        return torch.minimum(self.first(feature, action), self.second(feature, action))
+    def _smaller(self, feature: Tensor, action: Tensor) -> Tensor:
+        return torch.minimum(self.first(feature, action), self.second(feature, action))  # *batch
 
 
 class DiscreteQPair(QPair):
-    """The value of all choices, each by its probability: nothing is sampled.
+    """The exact expectation over all choices under the policy: nothing is sampled.
 
     Reference: Christodoulou, 2019 (SAC for discrete actions).
     """
@@ -183,20 +185,19 @@ class DiscreteQPair(QPair):
     def value(
         self, policy: Distribution, feature: Float[Tensor, "*batch F"]
     ) -> Float[Tensor, "*batch"]:
-        """See ``QPair.value``; exact."""
         assert isinstance(policy, OneHotStraightThrough)
-        least = torch.minimum(self.first(feature), self.second(feature))
-        return (policy.probs * least).sum(-1)
+        smaller = torch.minimum(self.first(feature), self.second(feature))  # *batch A
+        return (policy.probs * smaller).sum(-1)  # *batch
 
     def mode_value(
         self, policy: Distribution, feature: Float[Tensor, "*batch F"]
     ) -> Float[Tensor, "*batch"]:
-        """The value itself: it has no noise."""
-        return self.value(policy, feature)
+        """``value``, which has no noise."""
+        return self.value(policy, feature)  # *batch
 
 
 class DoubleQ(nn.Module):
-    """A pair of action values and its slowly moving target.
+    """A pair of action values, and the moving average of both that targets bootstrap from.
 
     Args:
         feature_dim: F.
@@ -204,10 +205,10 @@ class DoubleQ(nn.Module):
         hidden: width of the hidden layers.
         layers: number of hidden layers.
         tau: share of the new weights in the target after every update.
-        scale: of real-valued actions' returns, see ``ContinuousValue``.
+        scale: of continuous actions' returns, see ``ContinuousValue``.
 
     Attributes:
-        heads: what learns.
+        heads: the pair that learns.
         target: its moving average.
     """
 
@@ -222,8 +223,6 @@ class DoubleQ(nn.Module):
     ):
         super().__init__()
         check_tau(tau)
-        if scale <= 0:
-            raise ValueError(f"value_scale={scale}: choose a number above 0")
         self.tau = tau
         self.heads = _pair(feature_dim, action_space, hidden, layers, scale)
         self.target = copy.deepcopy(self.heads).requires_grad_(False)

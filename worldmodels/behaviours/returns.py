@@ -1,4 +1,4 @@
-"""Returns of imagined rollouts: what they add up to, how much each step counts, their scale.
+"""Returns of imagined rollouts: lambda-returns, the weight of each step, and their scale.
 
 Indices of a rollout of H steps, as in ``Trajectory``: state k is left by action k for state
 k + 1, where ``reward[k]`` and ``discount[k]`` belong. The discount is gamma times the probability
@@ -31,9 +31,10 @@ def lambda_returns(
 
     Reference: Hafner et al., 2023 (DreamerV3), equation 7; Sutton and Barto, 2018, equation 12.2.
     """
-    known, kept = reward + (1 - lambda_) * discount * value, lambda_ * discount
-    following, returns = value[:, -1], []
-    for k in range(reward.shape[1] - 1, -1, -1):
+    known = reward + (1 - lambda_) * discount * value  # N H
+    kept = lambda_ * discount  # N H
+    following, returns = value[:, -1], []  # N
+    for k in reversed(range(reward.shape[1])):
         following = known[:, k] + kept[:, k] * following  # N
         returns.append(following)
     return torch.stack(returns[::-1], 1)  # N H
@@ -42,20 +43,20 @@ def lambda_returns(
 def step_weights(
     discount: Float[Tensor, "N H"], continues: Float[Tensor, " N"]
 ) -> Float[Tensor, "N H"]:
-    """How much each of the states 0..H-1 counts: the discounted chance that it is reached.
+    """The weight of each of the states 0..H-1: the discounted probability that it is reached.
 
-    A rollout from a terminal state (``continues`` 0) describes nothing that can happen: it counts
-    nothing. The weights carry no gradient: an actor must not learn to end what is not rewarding.
+    A rollout from a terminal state (``continues`` 0) cannot happen: its weight is 0. The weights
+    carry no gradient: an actor must not learn to end episodes that are not rewarding.
     """
-    reached = torch.cat([continues[:, None], discount[:, :-1]], 1)
-    return reached.cumprod(1).detach()
+    reached = torch.cat([continues[:, None], discount[:, :-1]], 1)  # N H
+    return reached.cumprod(1).detach()  # N H
 
 
 class ReturnScale(nn.Module):
     """The range of returns, 5th to 95th percentile, as a moving average.
 
-    Dividing by it makes one entropy weight fit every task. It is never below ``floor``, so that
-    where rewards are sparse noise is not blown up.
+    Dividing by it makes one entropy coefficient fit every task. It is never below ``floor``, so
+    that noise is not amplified where rewards are sparse.
 
     Args:
         rate: of the moving average; the first returns are taken as they are.
@@ -78,10 +79,10 @@ class ReturnScale(nn.Module):
 
     @torch.no_grad()
     def update(self, returns: Float[Tensor, "N H"]) -> None:
-        """Follows the percentiles of ``returns``."""
-        returns = returns.detach().flatten().to(self.low.dtype)
-        ends = torch.tensor([0.05, 0.95], dtype=returns.dtype, device=returns.device)
-        low, high = returns.quantile(ends)
+        """Moves the averages towards the percentiles of ``returns``."""
+        numbers = returns.detach().flatten().to(self.low.dtype)  # N*H
+        shares = torch.tensor([0.05, 0.95], dtype=numbers.dtype, device=numbers.device)  # 2
+        low, high = numbers.quantile(shares)  # scalars
         rate = torch.where(self.started, self.rate, 1.0)
         self.low.lerp_(low, rate)
         self.high.lerp_(high, rate)

@@ -1,4 +1,4 @@
-"""Soft actor-critic, for real-valued actions and for choices."""
+"""Soft actor-critic, for continuous and for discrete actions."""
 
 import math
 
@@ -11,34 +11,36 @@ from worldmodels.behaviours.algorithm import Algorithm
 from worldmodels.behaviours.base import ParameterGroup, detached
 from worldmodels.behaviours.q_values import DoubleQ
 from worldmodels.behaviours.transitions import Transitions, weighted_mean
+from worldmodels.checks import check_above
 from worldmodels.types import ActionSpace, Distribution, Losses
 
 
 class SAC(Algorithm):
-    """Maximises return plus entropy; a temperature holds the entropy at its target.
+    """Maximises return plus entropy; a learned temperature holds the entropy at its target.
 
-    Entropies are not those of one sampled action: exact for choices, and for real-valued actions
-    the normal's, with the tanh's share sampled. Same expectation, less variance.
+    Entropies are not minus the log-probability of the sampled action. They are exact for discrete
+    actions; for continuous ones the normal's entropy is exact and only the tanh's correction is
+    sampled. The expectation is the same and the variance lower.
 
     Args:
         feature_dim: F.
         action_space: what an action is.
-        target_entropy: nats; when None, -A for real-valued actions, 0.3 ln A for choices.
-        temperature: at the start.
+        target_entropy: nats; when None, -A for continuous actions and 0.3 ln A for discrete ones.
+        temperature: its initial value.
         hidden: width of actor and critics.
         layers: hidden layers of actor and critics.
         actor_learning_rate: of the actor.
         critic_learning_rate: of both critics.
         temperature_learning_rate: of the temperature's logarithm.
         tau: how fast the critics' targets follow them.
-        value_scale: roughly the size of returns: the critics of real-valued actions count in it
-            (those of choices read any size).
+        value_scale: the rough size of returns, and the unit of the continuous actions' critics
+            (those of discrete actions fit any size).
 
     Raises:
         ValueError: when the temperature is not above 0, or the target entropy out of reach.
 
     Reference: Haarnoja et al., 2018 (Soft Actor-Critic Algorithms and Applications), equations 3,
-    7 and 18; Christodoulou, 2019, for choices.
+    7 and 18; Christodoulou, 2019, for discrete actions.
     """
 
     def __init__(
@@ -56,8 +58,7 @@ class SAC(Algorithm):
         value_scale: float = 1.0,
     ):
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"temperature={temperature}: choose a number above 0")
+        check_above("SAC", 0, temperature=temperature, value_scale=value_scale)
         self.target_entropy = _checked_entropy(target_entropy, action_space)
         self.actor = make_actor(feature_dim, action_space, hidden, layers)
         self.critics = DoubleQ(feature_dim, action_space, hidden, layers, tau, value_scale)
@@ -65,15 +66,13 @@ class SAC(Algorithm):
         self.learning_rates = actor_learning_rate, critic_learning_rate, temperature_learning_rate
 
     def policy(self, feature: Float[Tensor, "*batch F"]) -> Distribution:
-        """The actor's distribution of actions."""
         return self.actor(feature)
 
     def value(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
-        """The critics' lesser value of the policy, which includes later entropies."""
-        return self.critics.heads.mode_value(self.actor(feature), feature)
+        """The smaller critic's value of the policy's mode, which includes later entropies."""
+        return self.critics.heads.mode_value(self.actor(feature), feature)  # *batch
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Actor, critics, temperature."""
         parts = [self.actor.parameters(), self.critics.heads.parameters(), [self.log_temperature]]
         return [
             ParameterGroup(list(part), rate)
@@ -81,32 +80,32 @@ class SAC(Algorithm):
         ]
 
     def update_target(self) -> None:
-        """The critics' targets follow."""
         self.critics.update_target()
 
     @torch.no_grad()
     def targets(self, transitions: Transitions) -> Float[Tensor, "N H"]:
-        """Soft returns: the reward, and what the policy is value from there with its entropy."""
+        """Soft returns: the reward, plus the discounted value and entropy of the next state."""
         policy = self.actor(transitions.after)
-        value = self.critics.target.value(policy, transitions.after)
-        soft = value + self.log_temperature.exp() * policy.entropy()
-        return transitions.reward + transitions.discount * soft
+        value = self.critics.target.value(policy, transitions.after)  # N H
+        soft = value + self.log_temperature.exp() * policy.entropy()  # N H
+        return transitions.reward + transitions.discount * soft  # N H
 
     def loss(self, transitions: Transitions) -> Losses:
-        """Critics, actor and temperature."""
-        returns = self.targets(transitions)
-        critic = self.critics.heads.loss(transitions.feature, transitions.action, returns)
-        # Detached: the actor must not bend what it sees.
-        feature = transitions.feature.detach()
+        """The weighted means of the losses of critics, actor and temperature."""
+        returns = self.targets(transitions)  # N H
+        critic = self.critics.heads.loss(transitions.feature, transitions.action, returns)  # N H
+
+        # Detached: only the critics' loss trains an encoder.
+        feature = transitions.feature.detach()  # N H F
         policy = self.actor(feature)
-        entropy = policy.entropy()
-        value = detached(self.critics.heads).value(policy, feature)
+        entropy = policy.entropy()  # N H
+        value = detached(self.critics.heads).value(policy, feature)  # N H
         temperature = self.log_temperature.exp()
-        parts = {
-            "loss/critic": critic,
-            "loss/actor": -(value + temperature.detach() * entropy),
-            "loss/temperature": temperature * (entropy.detach() - self.target_entropy),
-        }
+        actor = -(value + temperature.detach() * entropy)  # N H
+        # The temperature rises while the entropy is below its target.
+        dual = temperature * (entropy.detach() - self.target_entropy)  # N H
+
+        parts = {"loss/critic": critic, "loss/actor": actor, "loss/temperature": dual}
         means = {name: weighted_mean(part, transitions.weight) for name, part in parts.items()}
         metrics = {name: mean.detach() for name, mean in means.items()}
         metrics["policy_entropy"] = weighted_mean(entropy.detach(), transitions.weight)

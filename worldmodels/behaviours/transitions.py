@@ -1,4 +1,4 @@
-"""Transitions that a algorithm learns from, wherever they come from: replayed or imagined."""
+"""Transitions that an algorithm learns from, replayed or imagined."""
 
 from typing import NamedTuple
 
@@ -13,9 +13,10 @@ class Transitions(NamedTuple):
     """N sequences of H transitions between latent features.
 
     ``action[:, k]`` leads from ``feature[:, k]`` to ``after[:, k]``, where ``reward[:, k]`` is
-    received. ``discount[:, k]`` is of all that comes later: 0 where the task ends there, the whole
-    gamma at a time limit. ``weight[:, k]`` says how much the transition counts; 0 for one that did
-    not happen, such as from the end of an episode to the beginning of the next.
+    received. ``discount[:, k]`` multiplies the value of ``after[:, k]``: it is 0 where the task
+    ends there, and gamma at a time limit. ``weight[:, k]`` is the transition's weight in every
+    mean; it is 0 for a transition that did not happen, such as from the end of an episode to the
+    beginning of the next.
     """
 
     feature: Float[Tensor, "N H F"]
@@ -29,41 +30,45 @@ class Transitions(NamedTuple):
 def replayed_transitions(
     batch: Batch, feature: Float[Tensor, "B T F"], discount: float
 ) -> Transitions:
-    """The T - 1 transitions of each replayed sequence, from the arrival convention to departures.
+    """The T - 1 transitions of each replayed sequence.
+
+    Batches follow the arrival convention, in which the action and the reward of a transition stand
+    in the row after its start: here they shift by one.
 
     Args:
-        batch: the sequences.
-        feature: of their rows.
+        batch: the replayed sequences.
+        feature: the features of their rows.
         discount: gamma per agent step.
     """
     return Transitions(
-        feature[:, :-1],
-        batch.action[:, 1:],
-        batch.reward[:, 1:],
-        discount * (~batch.is_terminal[:, 1:]).float(),
-        feature[:, 1:],
-        # A terminal row, too, is followed by a first one: nothing ever leaves it.
-        (~batch.is_first[:, 1:]).float(),
+        feature[:, :-1],  # B T-1 F
+        batch.action[:, 1:],  # B T-1 A
+        batch.reward[:, 1:],  # B T-1
+        discount * (~batch.is_terminal[:, 1:]).float(),  # B T-1
+        feature[:, 1:],  # B T-1 F
+        # A terminal row is followed by a first one, so no transition leaves it either.
+        (~batch.is_first[:, 1:]).float(),  # B T-1
     )
 
 
 def imagined_transitions(
     trajectory: Trajectory, continues: Float[Tensor, " N"], discount: float
 ) -> Transitions:
-    """The transitions of imagined rollouts, each weighted by the chance that it comes to it.
+    """The transitions of imagined rollouts, each weighted by the probability that it is reached.
 
     Args:
         trajectory: the rollouts.
-        continues: 0 where a rollout starts in a terminal state: nothing follows from there.
-        discount: gamma of the model that imagined, which the weights must not contain.
+        continues: 0 where a rollout starts in a terminal state, 1 elsewhere.
+        discount: gamma of the model that imagined; the weights do not contain it.
     """
-    weight = step_weights(trajectory.discount / discount, continues)
-    before, after = trajectory.feature[:, :-1], trajectory.feature[:, 1:]
+    weight = step_weights(trajectory.discount / discount, continues)  # N H
+    before = trajectory.feature[:, :-1]  # N H F
+    after = trajectory.feature[:, 1:]  # N H F
     return Transitions(
         before, trajectory.action, trajectory.reward, trajectory.discount, after, weight
     )
 
 
 def weighted_mean(values: Float[Tensor, "N H"], weight: Float[Tensor, "N H"]) -> Float[Tensor, ""]:
-    """The mean over what happened; 0 where nothing did. Weights of under 1 in all count as 1."""
-    return (weight * values).sum() / weight.sum().clamp(min=1)
+    """The weighted mean, with a denominator of at least 1: weights that are all 0 give 0."""
+    return (weight * values).sum() / weight.sum().clamp(min=1)  # scalar

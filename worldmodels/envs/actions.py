@@ -17,7 +17,7 @@ class ActionCodec(ABC):
     """Translates N of the project's actions into those of an environment.
 
     Attributes:
-        space: what an action is.
+        space: size and kind of the project's actions.
         name: the environment's id, for messages.
     """
 

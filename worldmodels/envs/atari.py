@@ -48,7 +48,7 @@ _FIXED = {
 class AtariPixelEnv(PixelEnv):
     """N copies of one Atari game, stepped in parallel by C++ threads.
 
-    The id decides what is no argument: ``-v5`` repeats the last action with probability
+    The id sets all that is not an argument: ``-v5`` repeats the last action with probability
     0.25 (sticky actions) and offers the actions of that game. An episode's first row comes after
     up to ``noop_max`` (30) idle frames and, where the game has it, a press of FIRE. With
     ``action_repeat`` above 1 a frame is the maximum of the last two, since many games draw their

@@ -1,8 +1,10 @@
 """The interface of every environment: batches of uint8 frames and scaled actions."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from math import prod
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
@@ -36,10 +38,11 @@ class PixelEnv(ABC):
     Attributes:
         num_envs: N.
         obs_shape: ``(C, h, w)`` of every frame.
-        action_space: what an action is.
+        action_space: size and kind of an action.
         name: the id it was made from.
         frame_rate: agent steps per second of the simulated world (for video).
         action_repeat: environment frames per agent step.
+        arguments: of ``make_env``, which make it again; empty for one that was made otherwise.
     """
 
     num_envs: int
@@ -48,6 +51,7 @@ class PixelEnv(ABC):
     name: str
     frame_rate: float
     action_repeat: int
+    arguments: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def reset(self, seed: int) -> Frames:

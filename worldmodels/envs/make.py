@@ -1,4 +1,4 @@
-"""`make_env`: makes every environment, whoever provides it."""
+"""`make_env`: one function for the environments of every provider."""
 
 from typing import Any
 
@@ -43,13 +43,27 @@ def make_env(
         id, num_envs, (channels, height, width), action_repeat, time_limit, obs_key, options or {}
     )
     request.check()
+    env = _make(request)
+    env.arguments = {
+        "id": id, "num_envs": num_envs, "size": list(size), "channels": channels,
+        "action_repeat": action_repeat, "time_limit": time_limit, "obs_key": obs_key,
+        "options": options,
+    }  # fmt: skip
+    return env
+
+
+def _make(request: Request) -> PixelEnv:
+    id = request.id
     # Imported on use: they need packages that the other environments do without.
     if id.startswith("ALE/"):
         from worldmodels.envs.atari import AtariPixelEnv
 
         request.no_key()
-        shape = (num_envs, (height, width), channels)
-        return AtariPixelEnv(id, *shape, action_repeat, time_limit, request.options)
+        channels, height, width = request.obs_shape
+        shape = (request.num_envs, (height, width), channels)
+        return AtariPixelEnv(
+            id, *shape, request.action_repeat, request.time_limit, request.options
+        )
     if id.startswith("dmc/"):
         from worldmodels.envs.dmc import make_dmc
 

@@ -32,7 +32,7 @@ class World(ABC):
     its steps keeps a random key per copy in its state and derives the noise from it.
 
     Attributes:
-        action_space: what an action is.
+        action_space: size and kind of an action.
         time_limit: world steps after which an episode is truncated.
         frame_rate: world steps per second of simulated time.
     """

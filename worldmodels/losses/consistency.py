@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import torch
 from einops import rearrange, reduce
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,19 +19,19 @@ class LatentConsistency(LossTerm):
     """Latents predicted under the recorded actions must tell what the future frames look like.
 
     From every posterior state s_t of the batch the dynamics predict k = 1 ... ``horizon`` steps; a
-    small network q reads the predicted features and answers with an embedding::
+    small network q reads the predicted features and answers with an embedding. The loss is the
+    mean over all pairs (t, k) within one episode, each weighted by rho^(k-1), of::
 
-        sum_k rho^(k-1) | q(s_{t+k|t}) - standardized(slow encoder(frame_{t+k})) |^2 / E
-
-    averaged over all pairs (t, k) within one episode, each with its weight rho^(k-1).
+        | q(s_{t+k|t}) - standardized(slow encoder(frame_{t+k})) |^2 / E
 
     The squared error to a fixed encoding, its horizon and its decay are TD-MPC2's. There the latent
     is the encoding itself; here it is a state with a memory, so q translates, and q together with
     a target that follows slowly is what keeps BYOL and SPR from collapse. The target is
     standardized over the batch instead of scaled to unit length: a small thing that moves counts
-    as much as the large things that do not, a constant prediction costs 1 per step whatever the
-    encoder does, and the loss reads as the fraction of the embedding's variance that is not told.
-    The slow encoder costs one more forward pass over the frames.
+    as much as the large things that do not, a latent that tells nothing costs 1 as long as frames
+    are embedded differently at all (``embed_std`` above 0), and the loss reads as the fraction of
+    the embedding's variance that is not told. The slow encoder costs one more forward pass over
+    the frames.
 
     Args:
         weight: of the weighted mean.
@@ -105,9 +105,9 @@ class LatentConsistency(LossTerm):
     ) -> tuple[Float[Tensor, "B T K A"], Bool[Tensor, "B T K"]]:
         """The K actions after each step, and which of them led on within the episode and batch."""
         actions = windows(action, self.horizon)  # B T K A
-        # Beyond the end of the batch all ones: as a new episode, nothing that is known.
-        resets = windows(is_first[..., None].int(), self.horizon, value=1)[..., 0]  # B T K
-        return actions, resets.cumsum(-1) == 0
+        # Zeros beyond the end of the batch: nothing is known of what comes there.
+        goes_on = windows((~is_first[..., None]).int(), self.horizon)[..., 0]  # B T K
+        return actions, goes_on.cumprod(-1).bool()
 
     def weighted(
         self, error: Float[Tensor, "B T K"], valid: Bool[Tensor, "B T K"]
@@ -129,7 +129,7 @@ class LatentConsistency(LossTerm):
             slow.copy_(buffer)
 
 
-def windows(x: Tensor, count: int, value: float = 0) -> Tensor:
-    """The ``count`` entries after each step, ``B T X -> B T K X``; ``value`` beyond the end."""
-    padded = F.pad(x, (0, 0, 0, count), value=value)  # B T+K X
+def windows(x: Shaped[Tensor, "B T X"], count: int) -> Shaped[Tensor, "B T K X"]:
+    """The ``count`` entries after each step; zeros beyond the end."""
+    padded = F.pad(x, (0, 0, 0, count))  # B T+K X
     return rearrange(padded[:, 1:].unfold(1, count, 1), "B T X K -> B T K X")

@@ -71,7 +71,7 @@ class Hybrid(Planner):
         proposals: Float[Tensor, "B P H A"] | None = None,
     ) -> Plan:
         """Samples around ``init``, then climbs from the mean and the elites."""
-        sampled = self.sampler.plan(score, init, generator, proposals)
-        refined = self.refiner.plan(score, sampled.params, generator, sampled.elites)
+        sampled = self.sampler.plan(score, state, init, generator, proposals)
+        refined = self.refiner.plan(score, state, sampled.params, generator, sampled.elites)
         evaluations = sampled.evaluations + refined.evaluations
         return refined._replace(evaluations=evaluations, elites=sampled.elites)

@@ -18,7 +18,7 @@ Seed = int | tuple[int, ...]
 
 
 class _Side(NamedTuple):
-    """Episodes of training or of validation, and their rows."""
+    """The episodes of training or of validation, and the number of rows of each."""
 
     episodes: list[Episode]
     rows: Int[np.ndarray, " N"]
@@ -27,7 +27,7 @@ class _Side(NamedTuple):
 class ReplayBuffer:
     """The newest episodes of a store, as many as the byte budget holds, ready to sample.
 
-    Older episodes leave memory first and stay on disk. What is in memory follows from the store
+    Older episodes leave memory first and stay on disk. The contents of memory follow from the store
     and the budget alone, and a batch from (episodes, seed) alone, so an exact resume needs no more
     than two counters.
 
@@ -64,7 +64,7 @@ class ReplayBuffer:
         self.refresh()
 
     def refresh(self) -> None:
-        """Takes in what the store has gained, and drops the oldest episodes beyond the budget."""
+        """Loads the store's new episodes, and drops the oldest ones beyond the budget."""
         self._take(self.store.episodes)
 
     @property

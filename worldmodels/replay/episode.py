@@ -11,8 +11,8 @@ from worldmodels.types import ActionSpace, ObsShape
 class Episode(NamedTuple):
     """A whole episode in the arrival convention of ``types.py``: T actions, T + 1 rows.
 
-    ``policy`` and ``round`` say who acted and in which round of data collection; one agent plays
-    an episode from start to end, so they hold for each of its transitions.
+    ``policy`` names the behaviour policy and ``round`` the round of data collection. One agent
+    plays an episode from start to end, so both hold for each of its transitions.
     """
 
     obs: UInt8[np.ndarray, "T C h w"]
@@ -94,7 +94,7 @@ def _check_arrays(episode: Episode, obs_shape: ObsShape, action_space: ActionSpa
     if not episode.policy or episode.round < 0:
         raise ValueError(
             f"episode has policy='{episode.policy}', round={episode.round}: "
-            "name who acted, and count rounds from 0"
+            "name the policy, and count rounds from 0"
         )
 
 

@@ -1,6 +1,6 @@
 """Files that are written whole or not at all, and are on the disk once written.
 
-A reader, and whoever looks after a crash, finds either the old file or the new one.
+At any moment, and after a crash too, a reader finds either the old file or the new one.
 """
 
 import os

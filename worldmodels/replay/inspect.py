@@ -1,4 +1,4 @@
-"""What a data set holds, as a table and as a picture."""
+"""A data set's contents as a table, and an episode's frames as a picture."""
 
 from collections import Counter
 from pathlib import Path
@@ -17,18 +17,18 @@ from worldmodels.replay.store import SET_ASIDE, EpisodeStore
 
 
 class Source(NamedTuple):
-    """Who acted, and in which round of data collection."""
+    """The behaviour policy of an episode, and its round of data collection."""
 
     policy: str
     round: int
 
 
 class DatasetReport(NamedTuple):
-    """What ``inspect_dataset`` found.
+    """The result of `inspect_dataset`.
 
     Attributes:
         folder: of the data set.
-        spec: what the episodes have in common.
+        spec: the environment, frames and actions of all episodes.
         recorded: episodes ever recorded, damaged ones included.
         returns: sum of rewards of each readable episode, oldest first.
         lengths: agent steps of each.

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Int
 
 from worldmodels.checks import check_at_least, check_between
+from worldmodels.types import Configurable
 
 
 class Piece(NamedTuple):
@@ -28,7 +29,7 @@ class Piece(NamedTuple):
     rows: int
 
 
-class Sampler(ABC):
+class Sampler(Configurable, ABC):
     """Chooses the episodes that each sequence of a batch is drawn from."""
 
     @abstractmethod

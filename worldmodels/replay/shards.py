@@ -50,7 +50,7 @@ class Span(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """What a shard holds: its records, damaged spans between them, and an incomplete end."""
+    """The contents of a shard: its records, damaged spans between them, and an incomplete end."""
 
     records: list[Record]
     damaged: list[Span]

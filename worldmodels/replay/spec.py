@@ -17,12 +17,12 @@ class DatasetSpec(NamedTuple):
 
     Attributes:
         obs_shape: ``(C, h, w)`` of every frame.
-        action_space: what an action is.
+        action_space: size and kind of an action.
         env: the id the environment was made from.
         frame_rate: agent steps per second of the simulated world.
         action_repeat: environment frames per agent step.
-        options: further arguments of ``make_env`` that change what is recorded (leave out those
-            that do not, such as the number of copies: they have to match on reopening).
+        options: further arguments of ``make_env`` that change the recorded episodes. They must be
+            the same on reopening, so leave out those without effect, such as ``num_envs``.
     """
 
     obs_shape: ObsShape
@@ -34,7 +34,7 @@ class DatasetSpec(NamedTuple):
 
     @classmethod
     def of(cls, env: PixelEnv, options: dict[str, Any] | None = None) -> "DatasetSpec":
-        """The spec of what ``env`` shows."""
+        """The spec of recordings from ``env``."""
         shape, space = env.obs_shape, env.action_space
         return cls(shape, space, env.name, env.frame_rate, env.action_repeat, options or {})
 

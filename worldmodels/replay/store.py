@@ -19,7 +19,7 @@ SET_ASIDE = "set-aside"
 
 
 class DamageWarning(UserWarning):
-    """Bytes of a data set are not readable; the line says which, and where they were kept."""
+    """Names bytes of a data set that are not readable, and the file that keeps a copy."""
 
 
 class EpisodeStore:
@@ -38,7 +38,7 @@ class EpisodeStore:
         shard_bytes: start a new file when the current one would grow beyond this.
 
     Attributes:
-        spec: what the episodes have in common.
+        spec: the environment, frames and actions of all episodes.
         records: where the readable episodes lie, oldest first.
         episodes: how many were ever recorded; the next one gets this number as its id.
 
@@ -97,7 +97,7 @@ class EpisodeStore:
         offset = _append_durably(path, data)
         if offset == 0:
             sync_folder(self.directory)
-        # Headers have one definition: read back what was written.
+        # Read back from the file, so that one function alone parses headers.
         record = scan(path, offset).records[0]
         self.records.append(record)
         self.episodes += 1
@@ -147,7 +147,7 @@ class EpisodeStore:
         self._scan()
 
     def refresh(self) -> None:
-        """Takes in what another process has recorded since; the recording store knows already."""
+        """Reads the records that another process has added since this one looked."""
         if not self.writable:
             self._scan()
 

@@ -1,8 +1,8 @@
-"""A value without a policy: what a planner needs to see beyond its horizon.
+"""Fitted value iteration in the model: a value for a planner's horizon, without a policy.
 
-Fitted value iteration in the model. From replayed states the model is followed greedily (every
-choice is tried for one step, and valued by the critic's target), and the critic learns the
-lambda-returns of where that leads.
+From replayed states the model imagines greedy rollouts: at every step all choices are predicted one
+step ahead, and the one with the highest reward plus discounted target value is taken. The critic
+learns the lambda-returns of these rollouts.
 """
 
 import torch
@@ -10,11 +10,11 @@ from einops import repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from worldmodels.behaviours.actor_critic import check_imagination
 from worldmodels.behaviours.base import StartStates
 from worldmodels.behaviours.critic import Critic
 from worldmodels.behaviours.returns import lambda_returns, step_weights
-from worldmodels.dynamics.base import select_state
+from worldmodels.checks import check_at_least, check_between
+from worldmodels.dynamics.base import select_state, stack_states
 from worldmodels.types import ActionSpace, State, Trajectory, Value
 from worldmodels.world_model import WorldModel
 
@@ -30,19 +30,19 @@ def fit_value(
     choices: int = 16,
     learning_rate: float = 1e-3,
 ) -> Float[Tensor, " updates"]:
-    """Fits a critic by TD(lambda) to the best that the model can do from each state.
+    """Fits a critic by TD(lambda) to the optimal values under the model.
 
-    The model learns nothing. Noise comes from torch's global generator.
+    The model does not learn. Noise comes from torch's global generator.
 
     Args:
-        world_model: where to imagine.
-        critic: what learns.
+        world_model: the model that imagines.
+        critic: the critic to fit.
         starts: states to imagine from, such as the posterior states of all replayed frames.
         updates: optimiser steps.
-        rows: states imagined from at each of them.
+        rows: start states that are drawn for each of them.
         horizon: imagined agent steps.
         lambda_: lambda of the returns.
-        choices: real-valued actions tried in each state; discrete ones are all tried.
+        choices: random continuous actions that are tried in each state; of discrete ones, all are.
         learning_rate: of Adam.
 
     Returns:
@@ -53,74 +53,63 @@ def fit_value(
 
     Reference: Munos and Szepesvari, 2008 (fitted value iteration); Lowrey et al., 2019 (POLO).
     """
-    check_imagination(horizon, rows, lambda_)
-    if updates < 1 or choices < 1:
-        raise ValueError(f"updates={updates}, choices={choices}: choose 1 or more of both")
+    check_at_least("fit_value", 1, updates=updates, rows=rows, horizon=horizon, choices=choices)
+    check_between("fit_value", 0, 1, lambda_=lambda_)
     optimiser = torch.optim.Adam(critic.head.parameters(), learning_rate)
     losses = []
     for _ in range(updates):
-        chosen = torch.randint(len(starts.alive), (rows,), device=starts.alive.device)
-        drawn = StartStates(select_state(starts.state, chosen), starts.alive[chosen])
-        loss = _loss(world_model, critic, drawn, horizon, lambda_, choices)
+        count, device = len(starts.continues), starts.continues.device
+        drawn = torch.randint(count, (rows,), device=device)  # N
+        state, continues = select_state(starts.state, drawn), starts.continues[drawn]  # N ...; N
+        with torch.no_grad():
+            trajectory = imagine_greedily(world_model, critic.target, state, horizon, choices)
+            value = critic.target(trajectory.feature[:, 1:])  # N H
+            returns = lambda_returns(trajectory.reward, trajectory.discount, value, lambda_)  # N H
+            weight = step_weights(trajectory.discount, continues)  # N H
+        loss = (weight * critic.loss(trajectory.feature[:, :-1], returns)).mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        critic.follow()
+        critic.update_target()
         losses.append(loss.detach())
     return torch.stack(losses)
 
 
-def _loss(
-    world_model: WorldModel,
-    critic: Critic,
-    starts: StartStates,
-    horizon: int,
-    lambda_: float,
-    choices: int,
-) -> Tensor:
-    with torch.no_grad():
-        dream = greedy_dream(world_model, critic.target, starts.state, horizon, choices)
-        value = critic.target(dream.feature[:, 1:])
-        returns = lambda_returns(dream.reward, dream.discount, value, lambda_)
-        weight = step_weights(dream.discount, starts.alive)
-    return (weight * critic.loss(dream.feature[:, :-1], returns)).mean()
-
-
-def greedy_dream(
+def imagine_greedily(
     world_model: WorldModel, value: Value, start: State, horizon: int, choices: int = 16
 ) -> Trajectory:
-    """Imagines, at each of H steps, the action that is best by one step and the value after it.
+    """Imagines H steps of the action with the highest one-step return, the value included.
 
     Args:
-        world_model: where to imagine.
+        world_model: the model that imagines.
         value: of features.
-        start: rows N.
+        start: the start states, rows N.
         horizon: H.
         choices: see ``fit_value``.
     """
-    state, features, actions = start, [world_model.feature(start)], []
+    state, states, actions = start, [], []
     for _ in range(horizon):
-        actions.append(_best_action(world_model, value, state, choices))
-        # A second draw of the same step: keeping the luckiest of the tries would flatter it.
+        tries = _tries(world_model.action_space, choices).to(world_model.feature(state))  # K A
+        plans = repeat(tries, "K A -> N K 1 A", N=len(state[0]))
+        best = world_model.score(state, plans, value).argmax(1)  # N
+        actions.append(tries[best])  # N A
+        # The step is sampled anew: the best of noisy tries would be overestimated.
         state = world_model.dynamics.prior(state, actions[-1])
-        features.append(world_model.feature(state))
-    after = torch.stack(features[1:], 1)
-    discount = world_model.discount * world_model.continues(after)
-    feature = torch.stack(features, 1)
-    return Trajectory(feature, torch.stack(actions, 1), world_model.reward(after), discount)
+        states.append(state)
+    after = stack_states(states, 1)  # N H ...
+    arrived = world_model.feature(after)  # N H F
+    return Trajectory(
+        feature=torch.cat([world_model.feature(start)[:, None], arrived], 1),  # N H+1 F
+        action=torch.stack(actions, 1),  # N H A
+        reward=world_model.reward(arrived),  # N H
+        discount=world_model.discounts(arrived),  # N H
+        start=start,
+        states=after,
+    )
 
 
-def _best_action(
-    world_model: WorldModel, value: Value, state: State, choices: int
-) -> Float[Tensor, "N A"]:
-    tries = _tries(world_model.action_space, choices).to(world_model.feature(state))
-    plans = repeat(tries, "N A -> B N 1 A", B=len(state[0]))
-    best = world_model.score(state, plans, value).argmax(1)
-    return tries[best]
-
-
-def _tries(space: ActionSpace, choices: int) -> Float[Tensor, "N A"]:
-    """Every choice, or as many random actions."""
+def _tries(space: ActionSpace, choices: int) -> Float[Tensor, "K A"]:
+    """All K discrete actions, or K random continuous ones."""
     if space.discrete:
-        return torch.eye(space.dim)
-    return 2 * torch.rand(choices, space.dim) - 1
+        return torch.eye(space.dim)  # A A
+    return 2 * torch.rand(choices, space.dim) - 1  # K A

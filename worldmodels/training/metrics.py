@@ -1,6 +1,7 @@
 """Metrics: one JSON line per log point, a CSV beside it, and where the time went."""
 
 import csv
+import io
 import json
 import time
 from collections import defaultdict
@@ -13,6 +14,9 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers.logger import Logger
 from torch import Tensor
+
+from worldmodels.checks import check_at_least
+from worldmodels.replay.files import write_bytes
 
 
 class JsonlLogger(Logger):
@@ -54,13 +58,11 @@ def write_csv(path: Path) -> None:
     """Writes ``metrics.csv`` beside ``metrics.jsonl``, one column per metric."""
     rows = read_metrics(path)
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    target = path.with_suffix(".csv")
-    temporary = target.with_suffix(".csv.tmp")
-    with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-    temporary.replace(target)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path.with_suffix(".csv"), text.getvalue().encode())
 
 
 class Clock:
@@ -91,8 +93,7 @@ class Metrics(L.Callback):
     """Averages a training step's metrics and hands them to the loggers.
 
     Log points are every ``every`` updates; the x axis is environment steps (updates, where none
-    are recorded), with ``update`` beside it. Everything else (``Collect``, ``Evaluate``) logs
-    through ``write``.
+    are recorded), with ``update`` beside it. Everything else logs through ``write``.
 
     Args:
         clock: books the time.
@@ -104,8 +105,7 @@ class Metrics(L.Callback):
     def __init__(
         self, clock: Clock, env_steps: Callable[[], int], step: Callable[[], int], every: int = 50
     ):
-        if every < 1:
-            raise ValueError(f"every={every}: log every 1 or more updates")
+        check_at_least("log", 1, every=every)
         self.clock, self.every = clock, every
         self.env_steps, self.step = env_steps, step
         self.latest: dict[str, float] = {}
@@ -128,18 +128,13 @@ class Metrics(L.Callback):
         """Adds up, and writes at a log point."""
         now = time.perf_counter()
         self.clock.seconds["train"] += now - self._mark
-        values = {"loss": outputs["loss"].detach(), **outputs["metrics"]}
-        for name, value in values.items():
+        for name, value in outputs.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._count += 1
         if self._count >= self.every:
-            self._flush(trainer, module)
+            self.flush(trainer, module)
         self._mark = time.perf_counter()
         self.clock.seconds["log"] += self._mark - now
-
-    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Writes what is left of an epoch, so that nothing crosses a checkpoint."""
-        self._flush(trainer, module)
 
     def write(
         self, trainer: L.Trainer, module: L.LightningModule, values: dict[str, float]
@@ -149,7 +144,8 @@ class Metrics(L.Callback):
         for logger in trainer.loggers if trainer.is_global_zero else ():
             logger.log_metrics({"update": int(module.update), **values}, step=self.step())  # type: ignore[arg-type]
 
-    def _flush(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def flush(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Writes what was added up; at a round's end too, so that nothing crosses a checkpoint."""
         if not self._count:
             return
         names = list(self._sums)

@@ -2,15 +2,19 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 
+Result = TypeVar("Result")
 
-class Together:
+
+class Overlap:
     """Does one thing in a second thread while the calling one does another.
 
     Each gets half of torch's threads. The kernels of small models are too short to be cut in two,
-    so two cores do more for two computations side by side than for one after the other.
+    so two cores do more for two computations side by side than for one after the other: an update
+    of the ``dreamer`` recipe takes 90 ms instead of 117 (two cores with AVX-512).
     """
 
     def __init__(self) -> None:
@@ -21,10 +25,13 @@ class Together:
         """Whether there are two threads or more to share."""
         return torch.get_num_threads() > 1
 
-    def __call__(self, aside: Callable[[], None], here: Callable[[], None]) -> None:
-        """Runs both to their end; an error of either is raised, of ``here`` first."""
+    def __call__(self, here: Callable[[], object], aside: Callable[[], Result]) -> Result:
+        """Runs both to their end and returns what ``aside`` returns.
+
+        An error of either is raised, of ``here`` first.
+        """
         if self._helper is None:
-            self._helper = ThreadPoolExecutor(1, "worldmodels-together")
+            self._helper = ThreadPoolExecutor(1, "worldmodels-overlap")
         threads = torch.get_num_threads()
         torch.set_num_threads(max(1, threads // 2))
         try:
@@ -33,13 +40,13 @@ class Together:
                 here()
             finally:
                 running.exception()
-            running.result()
+            return running.result()
         finally:
             torch.set_num_threads(threads)
 
 
-def _with_threads(work: Callable[[], None], threads: int) -> None:
+def _with_threads(work: Callable[[], Result], threads: int) -> Result:
     # Each thread has a setting of its own.
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
-    work()
+    return work()

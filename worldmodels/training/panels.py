@@ -4,23 +4,19 @@ from functools import singledispatch
 from pathlib import Path
 from typing import NamedTuple
 
-import lightning as L
 import numpy as np
 from jaxtyping import UInt8
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from PIL import Image
 
-from worldmodels.behaviours.model_free import dreams
-from worldmodels.evaluation import imagine_episode
-from worldmodels.replay.buffer import ReplayBuffer
-from worldmodels.replay.episode import Episode
-from worldmodels.training.callbacks import evaluating
-from worldmodels.training.metrics import Metrics
+from worldmodels.evaluation.imagine import imagine_episode
+from worldmodels.replay.store import EpisodeStore
 from worldmodels.training.module import WorldModelModule
-from worldmodels.viz.dream import DreamRecord
+from worldmodels.training.settings import Panels
 from worldmodels.viz.panels import dream_panels
 from worldmodels.viz.strip import dream_strip
 from worldmodels.viz.video import write_video
+from worldmodels.world_model import WorldModel
 
 TAG = "dream"
 
@@ -32,73 +28,34 @@ class Panel(NamedTuple):
     video: Path
 
 
-class Panels(L.Callback):
-    """Shows the loggers that take pictures a dream of the newest episode, at the end of a round.
+def draw_panel(
+    module: WorldModelModule, store: EpisodeStore, folder: Path, panels: Panels
+) -> Panel | None:
+    """A dream of the newest episode; None where the model draws no pictures.
 
-    The model sees ``context`` frames and dreams on under the true actions. The video is also kept
-    as ``media/dream-<update>.gif`` of the run. Without such a logger, or without a model of the
-    world, nothing is drawn. Dreams draw no noise from the run's own generators, so a run is the
-    same with and without panels.
+    The model sees ``context`` frames and predicts on under the true actions. The video is kept as
+    ``dream-<update>.gif``. Dreams draw no noise from the run's own generators, so a run is the same
+    with and without panels.
 
     Args:
-        metrics: the loggers' axis, and the clock.
-        buffer: whose newest episode is dreamt.
-        folder: where the videos go.
-        every: rounds between panels (0: never); the last round has one too.
-        context: frames seen; fewer where the episode is shorter.
-        horizon: steps dreamt; fewer where the episode is shorter.
-
-    Raises:
-        ValueError: when a number is too small.
+        module: whose world model dreams.
+        store: whose newest episode is dreamt.
+        folder: where the video goes.
+        panels: context and horizon.
     """
-
-    def __init__(
-        self,
-        metrics: Metrics,
-        buffer: ReplayBuffer,
-        folder: Path,
-        every: int = 10,
-        context: int = 5,
-        horizon: int = 45,
-    ):
-        lowest = {"every": (every, 0), "context": (context, 1), "horizon": (horizon, 1)}
-        for name, (value, least) in lowest.items():
-            if value < least:
-                raise ValueError(f"panels.{name}={value}: choose {least} or more")
-        self.metrics, self.buffer, self.folder = metrics, buffer, folder
-        self.every, self.context, self.horizon = every, context, horizon
-
-    def on_train_epoch_end(self, trainer: L.Trainer, module: WorldModelModule) -> None:
-        """Every ``every`` rounds, and after the last."""
-        done = trainer.current_epoch + 1
-        due = self.every and (done % self.every == 0 or done == trainer.max_epochs)
-        shown = [logger for logger in trainer.loggers if takes_pictures(logger)]
-        if due and shown and trainer.is_global_zero and dreams(module.world_model):
-            with self.metrics.clock.spent("log"):
-                panel = self._draw(module)
-                for logger in shown:
-                    show(logger, panel, self.metrics.step())
-
-    def _draw(self, module: WorldModelModule) -> Panel:
-        spec = self.buffer.store.spec
-        with evaluating(module):
-            dream = self._dream(module)
-        video = self.folder / f"dream-{module.update:09d}.gif"
-        write_video(video, dream_panels(dream, title=spec.env), spec.frame_rate)
-        return Panel(dream_strip(dream), video)
-
-    def _dream(self, module: WorldModelModule) -> DreamRecord:
-        episode = self._newest()
-        # An episode has two frames or more: one to see, one to dream.
-        context = min(self.context, episode.rows - 1)
-        horizon = min(self.horizon, episode.rows - context)
-        return imagine_episode(module.world_model, episode, context, horizon)
-
-    def _newest(self) -> Episode:
-        store = self.buffer.store
-        read = (store.read(record) for record in reversed(tuple(store.records)))
-        # Training sampled from some of them, so one is readable.
-        return next(episode for episode in read if episode is not None)
+    model = module.world_model
+    if not isinstance(model, WorldModel) or model.decoder is None:
+        return None
+    read = (store.read(record) for record in reversed(tuple(store.records)))
+    # Training sampled from some of them, so one is readable.
+    episode = next(episode for episode in read if episode is not None)
+    # An episode has two frames or more: one to see, one to predict.
+    context = min(panels.context, episode.rows - 1)
+    horizon = min(panels.horizon, episode.rows - context)
+    dream = imagine_episode(model, episode, context, horizon)
+    video = folder / f"dream-{module.update:09d}.gif"
+    write_video(video, dream_panels(dream, title=store.spec.env), store.spec.frame_rate)
+    return Panel(dream_strip(dream), video)
 
 
 def takes_pictures(logger: Logger) -> bool:

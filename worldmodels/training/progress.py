@@ -43,11 +43,6 @@ class Progress(L.Callback):
             self._shown = now
             self._live.update(self.line(module))
 
-    def on_train_epoch_end(self, trainer: L.Trainer, module: WorldModelModule) -> None:
-        """Prints the line of the round."""
-        if self._live is None and trainer.is_global_zero:
-            self.console.print(self.line(module), highlight=False, soft_wrap=True)
-
     def on_train_end(self, trainer: L.Trainer, module: WorldModelModule) -> None:
         """Closes the live line."""
         self._stop()
@@ -55,6 +50,11 @@ class Progress(L.Callback):
     def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: Any) -> None:
         """Gives the terminal back."""
         self._stop()
+
+    def print(self, module: WorldModelModule) -> None:
+        """Prints the line of a round, where there is no live one."""
+        if self._live is None:
+            self.console.print(self.line(module), highlight=False, soft_wrap=True)
 
     def line(self, module: WorldModelModule) -> str:
         """The text of the line."""

@@ -4,18 +4,60 @@
 """
 
 import json
-import os
 import platform
 import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from worldmodels.agent import Agent
+from worldmodels.checkpoint import FORMAT
+from worldmodels.replay.files import write_text
+from worldmodels.training.metrics import read_metrics, write_csv
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training run.
+
+    Attributes:
+        path: its folder.
+        agent: the trained agent, in evaluation mode.
+    """
+
+    path: Path
+    agent: Agent
+
+    @property
+    def metrics(self) -> list[dict[str, int | float]]:
+        """Every logged line, oldest first: ``step``, ``update`` and the metrics by name."""
+        return read_metrics(RunFolder(self.path).metrics)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What ``run.json`` says: command, versions, machine, counters, shares of time."""
+        return json.loads(RunFolder(self.path).record.read_text())
+
+    def __str__(self) -> str:
+        record = self.record
+        latest: dict[str, int | float] = {}
+        for line in self.metrics:
+            latest |= line
+        shown = [f"{name} {latest[name]:.4g}" for name in SHOWN if name in latest]
+        return (
+            f"run {self.path}: {record['updates']:,} updates, {record['env_steps']:,} agent steps, "
+            f"{record['seconds'] / 60:.1f} minutes\n  " + ", ".join(shown)
+        )
+
+
+SHOWN = ("eval/return_mean", "collect/return", "train/loss", "train/kl", "train/image_fvu")
 
 
 class RunFolder:
@@ -27,6 +69,7 @@ class RunFolder:
     Raises:
         FileExistsError: when ``create`` would overwrite a run.
         FileNotFoundError: when ``resume`` finds nothing to continue.
+        ValueError: when another version wrote the run.
     """
 
     def __init__(self, path: Path | str):
@@ -64,6 +107,7 @@ class RunFolder:
 
     def resumable(self) -> dict[str, Any]:
         """The marker to continue from, after cutting the metrics back to it."""
+        self._check_format()
         about = self.latest()
         if about is None:
             raise FileNotFoundError(
@@ -75,6 +119,20 @@ class RunFolder:
                 file.truncate(about["metrics_bytes"])
         return about
 
+    def _check_format(self) -> None:
+        if not self.record.exists():
+            return
+        found = json.loads(self.record.read_text()).get("format", 1)
+        if found != FORMAT:
+            raise ValueError(
+                f"run {self.path} has format {found}, this version continues {FORMAT}: resume it "
+                "with the commit that wrote it (`git` in run.json), or start it anew"
+            )
+
+    def write_csv(self) -> None:
+        """Writes ``metrics.csv`` from ``metrics.jsonl``."""
+        write_csv(self.metrics)
+
     def describe(self, **facts: Any) -> None:
         """Writes ``run.json``: command, versions, machine, and the facts given."""
         write_text(self.record, json.dumps({**self._origin, **facts}, indent=1))
@@ -84,6 +142,7 @@ class RunFolder:
         """Where this process's part of the run comes from, as it was when it began."""
         packages = ("worldmodels", "torch", "torchvision", "lightning", "gymnasium", "ale-py")
         return {
+            "format": FORMAT,
             "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "git": git_revision(),
@@ -104,14 +163,3 @@ def git_revision() -> str | None:
         check=False,
     )
     return done.stdout.strip() or None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a whole file or none of it: a temporary file, flushed, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

@@ -87,7 +87,7 @@ class BaodingPix(World):
         return WorldStep(after, np.where(live, reward, 0.0), fallen)
 
     def targets(self, phase: Float[np.ndarray, " N"]) -> Float[np.ndarray, "N 2 2"]:
-        """Where the balls ought to be."""
+        """The two targets' places."""
         first = self.circle * np.stack([np.cos(phase), np.sin(phase)], axis=1)
         return np.stack([first, -first], axis=1)
 

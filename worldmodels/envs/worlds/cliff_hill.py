@@ -38,14 +38,14 @@ class CliffHill(World):
     the gap and in reach of it, or, with probability ``above_share`` and where there is room, above
     it; but at least ``distance`` away, so that random actions practically never reach it
     (probability below 1e-5 per episode). Random data therefore shows every height, on both sides
-    of gaps, and that higher is better, but never what a gap does.
+    of gaps, and that higher is better, but never a fall.
 
     Args:
         above_share: probability of a start above a gap that leaves room there.
 
     Attributes:
         speed: distance per step under action 1.
-        gap: how wide it is: several steps, so that nobody jumps it.
+        gap: its width: several steps, so that it cannot be jumped.
         edges: the last safe position below each gap; they lie on the picture's columns.
         distance: smallest distance from the start to the gap.
         reach: largest distance from a start below to the edge; 40 of the 50 steps.

@@ -1,4 +1,4 @@
-"""Cars at a crossing: nobody knows where each of them will turn."""
+"""Cars at a crossing that turn left or right at random: a stochastic future."""
 
 from functools import cached_property
 from typing import NamedTuple

@@ -99,7 +99,7 @@ class DetourMaze(World):
         return self._views[_COUNT * state.row + state.column]
 
     def info(self, state: DetourMazeState) -> dict[str, Shaped[np.ndarray, " N"]]:
-        """The cell, its ``distance`` from the treasure in steps, and what was found there."""
+        """The cell, its ``distance`` from the treasure in steps, and what lies there."""
         cell = _CELLS[state.row, state.column]
         return {
             "row": state.row,

@@ -38,7 +38,7 @@ class GlitchBox(World):
         radius: of the disc.
         start_radius: of the smaller disc of starts.
         speed: distance per step under a lasting action of 1 along one axis.
-        drag: what is left of the velocity after one step.
+        drag: the factor by which one step scales the velocity.
     """
 
     action_space = ActionSpace(2, False)

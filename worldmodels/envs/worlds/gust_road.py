@@ -43,7 +43,7 @@ class GustRoad(World):
 
     A frame shows the road as far as the episode goes and no gust. Without gusts one plan made
     at the start is therefore enough; with them the car wanders off its plan by about
-    ``2 sigma sqrt(steps)``, and only who looks again stays on the road.
+    ``2 sigma sqrt(steps)``, and only closed-loop control stays on the road.
 
     Args:
         sigma: standard deviation of the gusts, in half widths of the road per step.
@@ -51,7 +51,7 @@ class GustRoad(World):
     Attributes:
         bends: amplitude of the two sines.
         periods: their lengths, in steps.
-        drag: what is left of the velocity after one step.
+        drag: the factor by which one step scales the velocity.
         steering: velocity gained per step under action 1.
 
     Raises:

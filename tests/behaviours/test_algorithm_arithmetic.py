@@ -1,4 +1,4 @@
-"""Targets, losses and gradients of the learners against numbers worked out by hand, in float64."""
+"""Targets, losses and gradients of the algorithms against numbers worked out by hand, in float64."""
 
 import math
 
@@ -6,11 +6,9 @@ import pytest
 import torch
 
 from worldmodels.behaviours import DQN, PPO, SAC
-from worldmodels.behaviours.ppo import clipped_gain, standardised
+from worldmodels.behaviours.ppo import clipped_surrogate, standardised
 from worldmodels.behaviours.q_values import ContinuousQPair, DiscreteQPair
-from worldmodels.behaviours.transitions import (
-    Transitions,
-)
+from worldmodels.behaviours.transitions import Transitions
 from worldmodels.nn.distributions import OneHotStraightThrough, TanhNormal
 from worldmodels.types import ActionSpace
 
@@ -79,7 +77,7 @@ def test_the_soft_target_for_choices():
     made = transitions(1, 2, reward=reward, discount=discount)
     p = 0.99 * 0.75 + 0.005
     entropy = -p * math.log(p) - (1 - p) * math.log(1 - p)
-    # The lesser of 1 and 2, and of 4 and 3.
+    # The smaller of 1 and 2, and of 4 and 3.
     soft = p * 1 + (1 - p) * 3 + 0.5 * entropy
     torch.testing.assert_close(algorithm.targets(made), torch.tensor([[7 + 0.9 * soft, 7.0]]))
 
@@ -102,7 +100,7 @@ def test_the_soft_target_for_real_valued_actions():
     torch.testing.assert_close(target, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_the_lesser_twin_is_believed_action_by_action():
+def test_the_smaller_value_counts_action_by_action():
     feature = torch.zeros(3, 4)
     pair = ContinuousQPair(4, 1, 4, 1, 1.0)
     pair.first, pair.second = Table(1.0), Table(-2.0)
@@ -157,7 +155,7 @@ def test_double_q_asks_the_target_about_the_networks_choice():
     algorithm.head, algorithm.target = Table(1.0, 2.0), Table(30.0, 20.0)
     reward, discount = torch.tensor([[1.0, 1.0]]), torch.tensor([[0.5, 0.0]])
     made = transitions(1, 2, reward=reward, discount=discount)
-    # The network likes choice 1, which the target holds for 20: not 30, its own best.
+    # The network likes choice 1, which the target values at 20: not 30, its own best.
     assert algorithm.targets(made).tolist() == [[11.0, 1.0]]
 
 
@@ -194,14 +192,14 @@ def test_q_learning_over_real_valued_actions_is_refused():
 # PPO
 
 
-def test_a_gain_is_clipped_and_a_loss_is_not():
+def test_the_surrogate_is_clipped_where_it_would_gain_and_not_where_it_would_lose():
     ratio = torch.tensor([[1.5, 0.5, 1.5, 0.5, 1.1]])
     advantage = torch.tensor([[2.0, 2.0, -2.0, -2.0, 3.0]])
     expected = torch.tensor([[2.4, 1.0, -3.0, -1.6, 3.3]])
-    torch.testing.assert_close(clipped_gain(ratio, advantage, 0.2), expected)
+    torch.testing.assert_close(clipped_surrogate(ratio, advantage, 0.2), expected)
 
 
-def test_advantages_are_standardised_over_what_happened():
+def test_advantages_are_standardised_by_their_weights():
     advantage = torch.tensor([[1.0, 3.0, 99.0]])
     found = standardised(advantage, torch.tensor([[1.0, 1.0, 0.0]]))
     assert found[0, :2].tolist() == pytest.approx([-1, 1])
@@ -233,15 +231,15 @@ def test_the_ratio_is_against_the_older_policy_until_it_catches_up():
     advantage = standardised(algorithm.returns(made), made.weight)
     new = algorithm.actor(made.feature).log_prob(made.action).exp()
     # Untrained, the older policy gives each choice one half.
-    gain = torch.minimum(new / 0.5 * advantage, (new / 0.5).clamp(0.8, 1.2) * advantage)
+    surrogate = torch.minimum(new / 0.5 * advantage, (new / 0.5).clamp(0.8, 1.2) * advantage)
     bonus = 3e-3 * algorithm.actor(made.feature).entropy()
     found = algorithm.loss(made).metrics
-    torch.testing.assert_close(found["loss/actor"], -(gain + bonus).mean())
+    torch.testing.assert_close(found["loss/actor"], -(surrogate + bonus).mean())
     assert found["clipped"] == 1
     assert algorithm.act(torch.zeros(4000, 4)).mean(0)[0].item() == pytest.approx(0.5, abs=0.03)
-    algorithm.after_update()
+    algorithm.update_target()
     assert algorithm.loss(made).metrics["clipped"] == 1
-    algorithm.after_update()
+    algorithm.update_target()
     assert algorithm.loss(made).metrics["clipped"] == 0
     assert algorithm.act(torch.zeros(4000, 4)).mean(0)[0].item() == pytest.approx(0.69, abs=0.03)
 
@@ -249,13 +247,13 @@ def test_the_ratio_is_against_the_older_policy_until_it_catches_up():
 # All
 
 
-LEARNERS = [(SAC, REAL), (SAC, CHOICES), (DQN, CHOICES), (PPO, REAL), (PPO, CHOICES)]
+ALGORITHMS = [(SAC, REAL), (SAC, CHOICES), (DQN, CHOICES), (PPO, REAL), (PPO, CHOICES)]
 
 
-@pytest.mark.parametrize(("algorithm", "space"), LEARNERS)
-def test_what_did_not_happen_teaches_nothing(algorithm, space):
+@pytest.mark.parametrize(("make", "space"), ALGORITHMS)
+def test_transitions_of_weight_0_teach_nothing(make, space):
     torch.manual_seed(0)
-    algorithm = shaken(algorithm(4, space, **SMALL))
+    algorithm = shaken(make(4, space, **SMALL))
     made = transitions(dim=space.dim, weight=torch.zeros(2, 3))
     losses = algorithm.loss(made)
     losses.total.backward()
@@ -264,10 +262,10 @@ def test_what_did_not_happen_teaches_nothing(algorithm, space):
         assert all(parameter.grad.abs().sum() == 0 for parameter in group.parameters)
 
 
-@pytest.mark.parametrize(("algorithm", "space"), LEARNERS)
-def test_only_the_critic_hands_a_gradient_to_the_features(algorithm, space):
+@pytest.mark.parametrize(("make", "space"), ALGORITHMS)
+def test_only_the_critic_passes_a_gradient_to_the_features(make, space):
     torch.manual_seed(0)
-    algorithm = shaken(algorithm(4, space, **SMALL))
+    algorithm = shaken(make(4, space, **SMALL))
     made = transitions(dim=space.dim)
     feature, after = made.feature.requires_grad_(), made.after.requires_grad_()
     torch.manual_seed(2)
