@@ -7,18 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from worldmodels.nn import precision
-from worldmodels.agent import Agent, ByGuidedPlanner, ByPlanner, explored, rounded_score
+from worldmodels.agent import Agent, explored
 from worldmodels.behaviours import ActorCritic
 from worldmodels.dynamics import Dynamics, EnsembleRSSM, GaussianRSSM
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ConvEncoder
-from worldmodels.planning import CEM
-from worldmodels.planning.mpc import MPC
+from worldmodels.planning import CEM, MPC
 from worldmodels.planning.objectives import ActionCost, FeatureObjective, Minimum
-from worldmodels.rollout import PlanScore
 from worldmodels.types import ActionSpace
-from worldmodels.world_model import WorldModel
+from worldmodels.world_model import LatentModel, WorldModel
 
 SHAPE, SPACE = (3, 16, 16), ActionSpace(1, False)
 
@@ -60,7 +57,7 @@ def agent_with(dynamics, noise=0.3, replan_every=1, space=SPACE):
         dynamics=dynamics,
     )
     planner = CEM(space, horizon=3, candidates=8, iterations=2, elites=3)
-    return Agent(model, MPC(planner, replan_every), noise).eval()
+    return Agent(model, MPC(planner, replan_every=replan_every), noise).eval()
 
 
 RSSM = partial(GaussianRSSM, stoch=4, deter=8, hidden=8)
@@ -81,7 +78,7 @@ def assert_rows_equal(state, row, single):
         torch.testing.assert_close(both[row], alone[0])
     torch.testing.assert_close(state.action[row], single.action[0])
     for name in ("params", "actions", "elites", "remaining", "value"):
-        both, alone = getattr(state.plan, name), getattr(single.plan, name)
+        both, alone = getattr(state.actor, name), getattr(single.actor, name)
         torch.testing.assert_close(both[row], alone[0])
 
 
@@ -136,11 +133,11 @@ def test_a_reset_forgets_latent_action_and_plan_of_that_row_only():
     state = agent.initial(2, seed=0)
     _, state = agent.act(frames(2), flags(1, 1), state)
     taken = state.action
-    plan = state.plan.actions.clone()
+    plan = state.actor.actions.clone()
     action, state = agent.act(frames(2), flags(1, 0), state)
     torch.testing.assert_close(state.latent.x, torch.stack([torch.zeros(1), taken[1]]))
     # Row 0 has a new plan with two steps left, row 1 goes on with the old one.
-    assert state.plan.remaining.tolist() == [2, 1]
+    assert state.actor.remaining.tolist() == [2, 1]
     assert torch.equal(action[1], plan[1, 0])
     assert not torch.equal(action[0], plan[0, 0])
 
@@ -200,17 +197,16 @@ def test_no_noise_changes_nothing(space):
 
 
 def test_negative_noise_is_refused():
-    with pytest.raises(ValueError, match=r"noise=-0\.1: exploration noise is 0 or more"):
+    with pytest.raises(ValueError, match=r"Agent: noise=-0\.1: choose 0 or more"):
         agent_with(Walk, noise=-0.1)
 
 
 def test_the_same_model_pursues_whatever_objective_is_chosen_when_planning():
     place = FeatureObjective(lambda feature: feature[..., 0])
-    agent = agent_with(Walk)
-    agent.controller = MPC(CEM(SPACE, horizon=3, candidates=200, iterations=6, elites=20))
-    went = []
+    model, went = agent_with(Walk).world_model, []
     for objective in (place, -place, ActionCost()):
-        agent.acting = ByPlanner(objective)
+        planner = CEM(SPACE, horizon=3, candidates=200, iterations=6, elites=20)
+        agent = Agent(model, MPC(planner, objective=objective))
         action, _ = agent.act(frames(1), flags(True), agent.initial(1, seed=0))
         went.append(action.item())
     assert went == pytest.approx([1.0, -1.0, 0.0], abs=0.1)
@@ -225,40 +221,53 @@ def test_the_planner_scores_by_the_chosen_aggregation():
             return super().__call__(returns)
 
     agent = agent_with(Walk)
-    agent.acting = ByPlanner(aggregation=Seen())
+    agent = Agent(agent.world_model, MPC(agent.actor.planner, aggregation=Seen()))
     agent.act(frames(2), flags(True, True), agent.initial(2, seed=0))
     assert {shape[0] for shape in shapes} == {2}
     assert {shape[2] for shape in shapes} == {1}
 
 
-@pytest.mark.parametrize("acting", [ByPlanner(), ByGuidedPlanner(proposals=2)])
-def test_the_memory_cap_counts_every_particle(acting, monkeypatch):
+@pytest.mark.parametrize("guided", [False, True])
+def test_the_memory_cap_counts_every_particle(guided, monkeypatch):
     dynamics = partial(EnsembleRSSM, members=3, stoch=4, deter=8, hidden=8)
     model = agent_with(dynamics).world_model
-    planner = CEM(SPACE, 3, candidates=8, iterations=2, elites=3, max_candidates_per_call=12)
-    behaviour = ActorCritic(model.dynamics.feature_dim, SPACE, hidden=8)
-    agent = Agent(model, MPC(planner), behaviour=behaviour, acting=acting).eval()
-    asked, score = [], model.score
-    monkeypatch.setattr(model, "score", lambda *a: (asked.append(a[1].shape), score(*a))[1])
+    planner = CEM(SPACE, 3, candidates=8, iterations=2, elites=3)
+    guide = ActorCritic(model.feature_dim, SPACE, hidden=8) if guided else None
+    agent = Agent(model, MPC(planner, guide, proposals=2, max_rollouts=36)).eval()
+    rows, plan_starts = [], model.dynamics.plan_starts
+
+    def counted(state, plans):
+        rows.append(2 * 3 * plans)
+        return plan_starts(state, plans)
+
+    monkeypatch.setattr(model.dynamics, "plan_starts", counted)
     _, after = agent.act(frames(2), torch.ones(2, dtype=torch.bool), agent.initial(2, 0))
-    assert max(shape[0] * shape[1] * 3 for shape in asked) == 12
-    assert after.plan.evaluations.tolist() == [sum(shape[1] for shape in asked)] * 2
+    assert max(rows) == 36
+    assert after.actor.evaluations.tolist() == [sum(rows) // 6] * 2
 
 
-@pytest.mark.parametrize("native", [False, True])
-def test_plans_are_scored_in_bfloat16_where_there_is_much_to_multiply(native, monkeypatch):
-    monkeypatch.setattr(precision, "has_bfloat16_units", lambda: native)
-    model = agent_with(RSSM).world_model
-    rows = -(-precision.LEAST_WORK // model.dynamics.feature_dim**2)
+def test_who_acts_and_which_behaviour_is_the_agents():
+    model = agent_with(Walk).world_model
+    planner, policy = CEM(SPACE, horizon=3), ActorCritic(model.feature_dim, SPACE, hidden=8)
+    acting = Agent(model, policy)
+    assert (acting.actor, acting.behaviour) == (policy, policy)
+    planning = Agent(model, MPC(planner))
+    assert (planning.actor.planner, planning.behaviour) == (planner, None)
+    guided = Agent(model, MPC(planner, policy))
+    assert (guided.actor.guide, guided.behaviour) == (policy, policy)
+    names = [agent.actor.name for agent in (acting, planning, guided)]
+    assert names == ["policy", "planner", "guided planner"]
+    # The behaviour's weights are the agent's, once.
+    keys = list(guided.state_dict())
+    assert len(keys) == len(set(keys)) == len(model.state_dict()) + len(policy.state_dict())
+    assert sum(key.startswith("behaviour.") for key in keys) == len(policy.state_dict())
 
-    def rounds(batch, plans, rollouts=1):
-        def score(actions):
-            return torch.full(actions.shape[:2], float(torch.is_autocast_enabled("cpu")))
 
-        ask = rounded_score(model, PlanScore(score, rollouts))
-        return bool(ask(torch.zeros(batch, plans, 3, 1)).all())
-
-    assert not rounds(1, rows - 1)
-    assert rounds(1, rows) == native
-    assert rounds(2, rows // 2 + 1) == native
-    assert rounds(1, rows // 3 + 1, rollouts=3) == native
+def test_a_latent_model_acts_by_its_policy_and_cannot_plan():
+    model = LatentModel(SHAPE, SPACE, encoder=partial(ConvEncoder, depth=2))
+    agent = Agent(model, ActorCritic(model.feature_dim, SPACE, hidden=8)).eval()
+    action, state = agent.act(frames(2), flags(1, 1), agent.initial(2, seed=0))
+    assert action.shape == (2, 1)
+    assert (state.actor, state.step) == ((), 1)
+    with pytest.raises(ValueError, match="LatentModel predicts nothing, so nothing can plan in it"):
+        Agent(model, MPC(CEM(SPACE)))

@@ -132,11 +132,25 @@ class Configurable:
     def __new__(cls, *args: Any, **kwargs: Any):
         """Makes the object and notes what its constructor is called with."""
         self = super().__new__(cls)
-        # The instance stands for `self`; copies are made without arguments.
-        bound = inspect.signature(cls.__init__).bind_partial(self, *args, **kwargs)
-        given = dict(list(bound.arguments.items())[1:])
-        self.__dict__["init_args"] = given
+        self.__dict__["init_args"] = _arguments(cls, self, args, kwargs)
         return self
+
+
+def _arguments(
+    cls: type, made: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a constructor by their names."""
+    signature = inspect.signature(cls.__init__)
+    try:
+        # Copies are made without arguments.
+        given = signature.bind_partial(made, *args, **kwargs).arguments
+    except TypeError:
+        return {}  # the constructor itself tells what is wrong
+    named = dict(list(given.items())[1:])
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            named |= named.pop(name, {})
+    return named
 
 
 def describe(thing: Any, skip: Collection[str] = ()) -> Any:

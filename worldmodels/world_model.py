@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from copy import deepcopy
 from typing import NamedTuple
 
 import torch
@@ -194,8 +195,9 @@ class WorldModel(LatentModel):
         if terms is None:
             represents = RedundancyReduction() if decoder is None else Reconstruction()
             terms = (represents, Reward(), Continues(), BalancedKL())
-        self.terms = nn.ModuleList(terms)
-        for term in terms:
+        # Copies: several models may be made from one partial.
+        self.terms = nn.ModuleList(deepcopy(term) for term in terms)
+        for term in self.terms:
             term.setup(self)
 
     def decode(self, feature: Float[Tensor, "*batch F"]) -> UInt8[Tensor, "*batch C h w"]:

@@ -59,6 +59,7 @@ def gradients(module):
     return [None if p.grad is None else p.grad.clone() for p in module.parameters()]
 
 
+SEEDS = [(0, False), (1, True)]
 SPACES = [ActionSpace(2, False), ActionSpace(3, True)]
 
 

@@ -1,4 +1,4 @@
-"""Targets, losses and gradients of the algorithms against numbers worked out by hand, in float64."""
+"""Targets, losses and gradients of the algorithms against hand computations in float64."""
 
 import math
 

@@ -270,7 +270,10 @@ def test_a_continuous_policy_finds_a_good_action_and_its_value(algorithm):
         ),
         (lambda: FixedLength(0), "steps=0: choose 1 or more"),
         (lambda: LinearLength(first=0), "first=0: choose 1 or more"),
-        (lambda: LinearLength(begin=5, end=5), "begin=5, end=5: choose a begin of 0 or more and an end after it"),
+        (
+            lambda: LinearLength(begin=5, end=5),
+            "begin=5, end=5: choose a begin of 0 or more and an end after it",
+        ),
         (lambda: ValidatedLength(0), "longest=0: choose 1 or more"),
         (lambda: ValidatedLength(tolerance=0.0), r"tolerance=0\.0: choose a number above 0"),
         (lambda: PPO(4, CHOICES, clip=1.0), r"clip=1\.0: choose a number between 0 and 1"),

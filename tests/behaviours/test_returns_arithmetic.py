@@ -17,7 +17,7 @@ def rollouts(seed=0):
 
 
 def mixed_by_hand(reward, discount, value, lambda_):
-    """The definition: n-step returns weighted by (1 - lambda_) lambda_^(n - 1), last by the rest."""
+    """By definition: n-step returns with weights (1 - lambda_) lambda_^(n - 1), last the rest."""
     steps, total = len(reward), 0.0
     for n in range(1, steps + 1):
         ahead, reached = 0.0, 1.0

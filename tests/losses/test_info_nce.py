@@ -19,7 +19,7 @@ def slow_loss(features, embeds, temperature):
     cosine = torch.nn.functional.cosine_similarity
     losses, found = [], 0
     for n, feature in enumerate(features.double()):
-        scores = [float(cosine(feature, e, dim=0)) / temperature for e in embeds.double()]
+        scores = [cosine(feature, e, dim=0).item() / temperature for e in embeds.double()]
         losses.append(math.log(sum(math.exp(score) for score in scores)) - scores[n])
         found += scores[n] == max(scores)
     return losses, found / len(losses)

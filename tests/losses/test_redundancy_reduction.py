@@ -13,7 +13,7 @@ def slow_loss(predicted, embed, off_diagonal):
     total, diagonal = 0.0, 0.0
     for i in range(size):
         for j in range(size):
-            x, y = predicted[:, i].double(), embed[:, j].double()
+            x, y = predicted[:, i].detach().double(), embed[:, j].detach().double()
             x, y = x - x.mean(), y - y.mean()
             correlation = float((x * y).mean() / (x.square().mean() * y.square().mean()).sqrt())
             if i == j:

@@ -6,6 +6,7 @@ from test_world_model import Position, walker
 from torch import nn
 
 from worldmodels.planning import CEM, ICEM, MPC, Plan, Planner
+from worldmodels.planning.objectives import ActionCost, Minimum
 from worldmodels.types import ActionSpace
 from worldmodels.world_model import WorldModel
 
@@ -55,6 +56,16 @@ def forbidden(state, plans):
 SILENT = Judge(forbidden)
 
 
+class Guide:
+    """Goes half as far as it is, and finds a place worth 100 times its coordinate."""
+
+    def policy(self, feature):
+        return SimpleNamespace(sample=lambda: feature / 2)
+
+    def value(self, feature):
+        return 100 * feature[..., 0]
+
+
 def run(mpc, first_rows, batch=2):
     state, actions = mpc.initial(batch), []
     for is_first in first_rows:
@@ -93,10 +104,7 @@ def test_elites_join_the_next_decision_shifted():
 
 def test_rollouts_of_the_guide_join_the_elites():
     clock, model = Clockwork(), walker()
-    # Half of what the policy sees: 1/2, then 1/2 + 1/4, ... from state 1.
-    policy = lambda feature: SimpleNamespace(sample=lambda: feature / 2)  # noqa: E731
-    guide = SimpleNamespace(policy=policy, value=lambda feature: feature[..., 0])
-    mpc = MPC(clock, guide, proposals=3)
+    mpc = MPC(clock, Guide(), proposals=3)
     mpc.act(model, Position(torch.tensor([[1.0], [-2.0]])), mpc.initial(2), NO)
     joined = clock.proposals[0]
     assert joined.shape == (2, 2 + 3, 4, 1)
@@ -111,11 +119,9 @@ def test_the_guides_value_counts_at_the_horizon():
             self.asked = score(state, torch.full((1, 1, 4, 1), 1.0))
             return super().plan(score, state, init, generator, proposals)
 
-    value = lambda feature: 100 * feature[..., 0]  # noqa: E731
-    guide = SimpleNamespace(policy=None, value=value)
     start = Position(torch.tensor([[0.0]]))
     scores = []
-    for chosen in (None, guide):
+    for chosen in (None, Guide()):
         mpc = MPC(Once(), chosen, proposals=0)
         mpc.act(walker(), start, mpc.initial(1), CALM)
         scores.append(mpc.planner.asked.item())
@@ -129,7 +135,7 @@ def test_the_options_of_the_score_reach_it():
             score(state, init[:, None])
             return super().plan(score, state, init, generator, proposals)
 
-    objective, aggregation = (lambda *_: None), (lambda returns: returns.mean(-1))
+    objective, aggregation = ActionCost(), Minimum()
     mpc = MPC(Asking(), objective=objective, aggregation=aggregation, max_rollouts=7)
     model = Judge(lambda state, plans: plans.sum((-1, -2)))
     mpc.act(model, None, mpc.initial(1), CALM)

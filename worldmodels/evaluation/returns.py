@@ -16,27 +16,47 @@ from worldmodels.viz.bands import Interval
 
 
 class Returns(NamedTuple):
-    """The outcome of evaluation episodes.
+    """The returns of evaluation episodes.
 
     Attributes:
-        returns: sum of rewards of each episode.
+        values: sum of rewards of each episode.
         lengths: agent steps of each episode.
-        interval: mean return with its bootstrap interval.
+        interval: mean return with its 95 % bootstrap interval; also ``mean``, ``low``, ``high``.
         decision_ms: median milliseconds per decision, per environment.
         episodes: what was played.
     """
 
-    returns: Float[np.ndarray, " N"]
+    values: Float[np.ndarray, " N"]
     lengths: Float[np.ndarray, " N"]
     interval: Interval
     decision_ms: float
     episodes: list[Episode]
 
+    @property
+    def mean(self) -> float:
+        """The mean return."""
+        return self.interval.mean
+
+    @property
+    def low(self) -> float:
+        """The lower end of the mean's interval."""
+        return self.interval.low
+
+    @property
+    def high(self) -> float:
+        """The upper end of the mean's interval."""
+        return self.interval.high
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    __repr__ = __str__
+
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON."""
         return {
             "return": self.interval._asdict(),
-            "returns": self.returns.tolist(),
+            "returns": self.values.tolist(),
             "lengths": self.lengths.tolist(),
             "decision_ms": round(self.decision_ms, 4),
         }
@@ -44,7 +64,7 @@ class Returns(NamedTuple):
     def lines(self) -> list[str]:
         """For people."""
         return [
-            f"return {self.interval} (mean and 95 % interval of {len(self.returns)} episodes)",
+            f"return {self.interval} (mean and 95 % interval of {len(self.values)} episodes)",
             f"{self.lengths.mean():.0f} steps an episode, {self.decision_ms:.2f} ms per decision",
         ]
 
@@ -87,11 +107,11 @@ def evaluate_returns(agent: FrameAgent, env: PixelEnv, episodes: int, seed: int)
         played = collect_episodes(
             env, timed, episodes, seed, explore=False, policy="evaluation", round=0
         )
-    returns = np.array([episode.reward.sum() for episode in played], dtype=float)
+    values = np.array([episode.reward.sum() for episode in played], dtype=float)
     return Returns(
-        returns,
+        values,
         np.array([episode.length for episode in played], dtype=float),
-        bootstrap_interval(returns),
+        bootstrap_interval(values),
         float(np.median(timed.seconds)) * 1e3,
         list(played),
     )

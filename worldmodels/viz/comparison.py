@@ -1,4 +1,4 @@
-"""One figure for everybody who acts on the same model."""
+"""One figure for all agents that act in the same model."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -22,11 +22,11 @@ def comparison_chart(measures: Sequence[Measure], title: str = "") -> Figure:
     """A plot per measure, side by side, with the same names from top to bottom.
 
     Raises:
-        ValueError: when nobody is compared.
+        ValueError: when there is nothing to compare.
     """
     names = list(measures[0].rows) if measures else []
     if not names:
-        raise ValueError("nobody to compare: give at least one planner or policy")
+        raise ValueError("nothing to compare: give at least one planner or policy")
     size = (3.1 * len(measures) + 1.2, 0.42 * len(names) + 1.6)
     figure = Figure(figsize=size, layout="constrained", facecolor="white")
     if title:

@@ -14,10 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from worldmodels.replay.files import whole_file
 from worldmodels.viz.bands import Band, Interval
 from worldmodels.viz.comparison import draw_intervals
 from worldmodels.viz.theme import SERIES
-from worldmodels.viz.video import whole_file
 
 _GREY = "#8a8f98"
 _LINE_STYLES = ("-", "--", ":", "-.")
@@ -33,10 +33,10 @@ class Panel(NamedTuple):
 
 
 class Outcomes(NamedTuple):
-    """Pairs of an imagined and a realised return, one per plan or episode."""
+    """Pairs of a predicted and an actual return, one per plan or episode."""
 
-    imagined: Float[np.ndarray, " N"]
-    realised: Float[np.ndarray, " N"]
+    predicted: Float[np.ndarray, " N"]
+    actual: Float[np.ndarray, " N"]
 
 
 def save_figure(figure: Figure, path: Path | str) -> None:
@@ -112,7 +112,7 @@ def interval_chart(
     references: Mapping[str, float] | None = None,
     title: str = "",
 ) -> Figure:
-    """Compares planners, policies or arms: a dot and its interval per row, from top to bottom.
+    """Compares planners, policies or variants: a dot and its interval per row, from top to bottom.
 
     Args:
         rows: intervals by name.
@@ -132,21 +132,21 @@ def interval_chart(
     return figure
 
 
-def imagined_against_realised(
+def predicted_against_actual(
     groups: Mapping[str, Outcomes], unit: str = "return", title: str = ""
 ) -> Figure:
-    """Predicted against true returns: points above the diagonal promised more than they gave."""
+    """Predicted against actual returns: the exploitation gap is the height above the diagonal."""
     figure = _figure(5.2, 5.2, title)
     axes = figure.add_subplot()
     values = np.concatenate([np.concatenate(outcomes) for outcomes in groups.values()])
     pad = 0.06 * float(np.ptp(values)) or 1.0
     ends = (float(values.min()) - pad, float(values.max()) + pad)
-    axes.plot(ends, ends, color=_GREY, linestyle="--", linewidth=1.2, label="imagined = realised")
+    axes.plot(ends, ends, color=_GREY, linestyle="--", linewidth=1.2, label="predicted = actual")
     for marker, (label, outcomes), colour in zip("osD^v", groups.items(), SERIES, strict=False):
-        points = (outcomes.realised, outcomes.imagined)
+        points = (outcomes.actual, outcomes.predicted)
         axes.scatter(*points, s=26, alpha=0.7, c=colour, marker=marker, linewidths=0, label=label)
     axes.set(xlim=ends, ylim=ends, aspect="equal")
-    _label(axes, f"realised {unit}", f"imagined {unit}")
+    _label(axes, f"actual {unit}", f"predicted {unit}")
     _legend(figure, [axes])
     return figure
 

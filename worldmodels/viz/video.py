@@ -1,8 +1,6 @@
 """Frames to a video file that plays everywhere, and back."""
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
@@ -13,6 +11,8 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from jaxtyping import UInt8
 from PIL import Image, ImageSequence
+
+from worldmodels.replay.files import whole_file
 
 
 class Video(NamedTuple):
@@ -62,18 +62,6 @@ def read_video(path: Path | str) -> Video:
     """Reads a file that ``write_video`` wrote."""
     path = Path(path)
     return _read_mp4(path) if path.suffix.lower() == ".mp4" else _read_picture(path)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary path that takes the place of ``path`` once the block has succeeded."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_mp4(path: Path, frames: np.ndarray, fps: float) -> None:
