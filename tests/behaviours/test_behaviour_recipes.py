@@ -1,11 +1,10 @@
 """The recipes with a behaviour are read, built and stepped, and end in an agent that acts so."""
 
-import json
-from pathlib import Path
+from functools import partial
 
 import pytest
 
-from worldmodels.agent import ByGuidedPlanner, ByPolicy
+from worldmodels.agent import Agent
 from worldmodels.behaviours import (
     DQN,
     MBPO,
@@ -15,14 +14,15 @@ from worldmodels.behaviours import (
     Distillation,
     DynamicsBackprop,
     ModelFree,
-    Perception,
     Reinforce,
 )
 from worldmodels.checkpoint import load
-from worldmodels.training.fit import fit, fit_parser
-from worldmodels.verbs import evaluate, imagine
+from worldmodels.cli.fit import fit, fit_parser
+from worldmodels.evaluation.evaluate import evaluate
+from worldmodels.evaluation.imagine import imagine
+from worldmodels.planning import MPC
+from worldmodels.world_model import WorldModel
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = [
     "--env.size=[32,32]", "--env.time_limit=6", "--env.num_envs=1", "--collect.prefill=12",
     "--batches.batch_size=2", "--batches.batch_length=4",
@@ -30,23 +30,30 @@ SMALL = [
 ]  # fmt: skip
 
 
+def fitted(out, *configs, options=()) -> Agent:
+    """The agent that a shortened run of shipped configurations leaves behind."""
+    named = [f"--config={name}" for name in configs]
+    fit([*named, *SMALL, *options, f"--out={out}", "--name=run"])
+    return load(out / "run")
+
+
 @pytest.mark.parametrize(
-    ("recipe", "behaviour", "acting"),
+    ("recipe", "behaviour", "gradient"),
     [
-        ("dreamer", ActorCritic, ByPolicy),
-        ("dreamerv3", ActorCritic, ByPolicy),
-        ("distill", Distillation, ByGuidedPlanner),
+        ("dreamer", ActorCritic, DynamicsBackprop),
+        ("dreamerv3", ActorCritic, Reinforce),
+        ("distill", Distillation, None),
     ],
 )
-def test_a_recipe_trains_and_its_agent_acts_as_it_says(tmp_path, recipe, behaviour, acting):
-    files = [f"recipe/{recipe}", "env/cartswing"]
-    configs = [f"--config={CONFIGS}/{name}.yaml" for name in files]
-    fit([*configs, *SMALL, "--behaviour.horizon=2", f"--out={tmp_path}", "--name=run"])
-    agent = load(tmp_path / "run")
+def test_a_recipe_trains_and_its_agent_acts_as_it_says(tmp_path, recipe, behaviour, gradient):
+    agent = fitted(tmp_path, recipe, "cartswing", options=["--behaviour.horizon=2"])
     assert type(agent.behaviour) is behaviour
-    assert type(agent.acting) is acting
-    if recipe != "distill":
-        gradient = {"dreamer": DynamicsBackprop, "dreamerv3": Reinforce}[recipe]
+    if gradient is None:
+        # A planner acts, and the student guides it.
+        assert isinstance(agent.actor, MPC)
+        assert agent.actor.guide is agent.behaviour
+    else:
+        assert agent.actor is agent.behaviour
         assert type(agent.behaviour.gradient) is gradient
 
 
@@ -61,37 +68,32 @@ def test_a_recipe_trains_and_its_agent_acts_as_it_says(tmp_path, recipe, behavio
         ("dqn", "detourmaze", ModelFree, DQN),
     ],
 )
-def test_a_learner_trains_with_a_model_and_without(tmp_path, recipe, env, behaviour, algorithm):
-    configs = [f"--config={CONFIGS}/{name}.yaml" for name in (f"env/{env}", f"recipe/{recipe}")]
-    fit([*configs, *SMALL, "--replay.held_out=0.3", f"--out={tmp_path}", "--name=run"])
-    agent = load(tmp_path / "run")
+def test_an_algorithm_trains_with_a_model_and_without(tmp_path, recipe, env, behaviour, algorithm):
+    agent = fitted(tmp_path, recipe, env, options=["--replay.held_out=0.3"])
     assert type(agent.behaviour) is behaviour
     assert type(agent.behaviour.algorithm) is algorithm
-    assert type(agent.acting) is ByPolicy
-    assert isinstance(agent.world_model, Perception) == (behaviour is ModelFree)
+    assert agent.actor is agent.behaviour
+    assert isinstance(agent.world_model, WorldModel) == (behaviour is MBPO)
 
 
 def test_ppo_replays_one_round_that_its_older_policy_collected():
-    files = [f"--config={CONFIGS}/{name}.yaml" for name in ("env/cartswing", "recipe/ppo")]
-    options = fit_parser().parse_args(files)
-    steps = options.round_updates / options.collect.init_args.updates_per_step
+    options = fit_parser().read(["--config=cartswing", "--config=ppo"])
+    rows = options.batches.batch_size * options.batches.batch_length
+    steps = options.round_updates * rows / options.collect.replay_ratio
     assert options.behaviour.init_args.algorithm.init_args.refresh == options.round_updates
-    assert options.replay.init_args.sampler.init_args.window == pytest.approx(steps)
+    assert options.replay.sampler.init_args.window == pytest.approx(steps)
 
 
-def test_a_model_free_agent_is_evaluated_by_its_returns_and_does_not_dream(tmp_path, capsys):
-    configs = [f"--config={CONFIGS}/{name}.yaml" for name in ("env/cartswing", "recipe/sac")]
-    fit([*configs, *SMALL, f"--out={tmp_path}", "--name=run"])
-    capsys.readouterr()
-    evaluate([str(tmp_path / "run"), "--episodes=2", "--json"])
-    report = json.loads(capsys.readouterr().out)
-    assert report["lengths"] == [6, 6]
-    assert "open_loop" not in report
-    with pytest.raises(TypeError, match="a model-free agent predicts nothing"):
-        imagine([str(tmp_path / "run"), "--context=2", "--horizon=2"])
+def test_a_model_free_agent_is_evaluated_by_its_returns_and_imagines_nothing(tmp_path):
+    fitted(tmp_path, "sac", "cartswing")
+    report = evaluate(tmp_path / "run", episodes=2)
+    assert report.returns.lengths.tolist() == [6, 6]
+    assert report.open_loop is None
+    with pytest.raises(TypeError, match="predicts nothing"):
+        imagine(tmp_path / "run", context=2, horizon=2)
 
 
 def test_a_model_free_behaviour_does_not_train_a_world_model(tmp_path):
-    options = ["--config", f"{CONFIGS}/env/cartswing.yaml", "--behaviour=ModelFree"]
-    with pytest.raises(TypeError, match="give --model Perception, or --behaviour MBPO"):
-        fit([*options, *SMALL, f"--out={tmp_path}", "--name=run"])
+    train = partial(fitted, tmp_path, "cartswing", options=["--behaviour=ModelFree"])
+    with pytest.raises(TypeError, match="give --model LatentModel, or --behaviour MBPO"):
+        train()

@@ -1,4 +1,3 @@
-import json
 from functools import partial
 
 import pytest
@@ -31,7 +30,7 @@ AGENT = [
     "--model.dynamics=worldmodels.dynamics.EnsembleRSSM", "--model.dynamics.members=3",
     "--model.dynamics.propagation=worldmodels.dynamics.TS1",
     "--model.dynamics.deter=8", "--model.dynamics.hidden=8",
-    "--planner.horizon=3", "--planner.candidates=8", "--planner.iterations=2",
+    "--planner=CEM", "--planner.horizon=3", "--planner.candidates=8", "--planner.iterations=2",
     "--planner.elites=3",
 ]  # fmt: skip
 SMALL = partial(EnsembleRSSM, **SIZE)
@@ -89,9 +88,9 @@ def test_one_member_is_the_plain_rssm(plain, ensemble_of):
     joined.load_state_dict(model.state_dict() | transitions(joined, [model]))
     actions = torch.randn(B, T, A)
     torch.manual_seed(1)
-    expected = stack_states(list(Dynamics.unroll(model, model.initial(B), actions)), 1)
+    expected = stack_states(list(Dynamics.predict_steps(model, model.initial(B), actions)), 1)
     torch.manual_seed(1)
-    found = joined.imagine(joined.initial(B), actions)
+    found = joined.predict(joined.initial(B), actions)
     for ours, reference in zip(found[:3], expected, strict=True):
         torch.testing.assert_close(ours, reference)
 
@@ -122,9 +121,9 @@ def test_ts_infinity_keeps_a_particles_member_and_ts1_redraws_it():
     actions = torch.zeros(60, 20, A)
     kept = ensemble(propagation=TSinf)
     start = kept.initial(60)
-    assert torch.equal(kept.imagine(start, actions).member, start.member[:, None].expand(-1, 20))
+    assert torch.equal(kept.predict(start, actions).member, start.member[:, None].expand(-1, 20))
     redrawn = ensemble(propagation=TS1)
-    members = redrawn.imagine(redrawn.initial(60), actions).member
+    members = redrawn.predict(redrawn.initial(60), actions).member
     share = torch.bincount(members.flatten()) / members.numel()
     # 1200 uniform draws of 3: a share strays 0.014 (one deviation) from a third.
     assert (share - 1 / 3).abs().max() < 0.06
@@ -135,14 +134,14 @@ def test_ts_infinity_keeps_a_particles_member_and_ts1_redraws_it():
 def test_members_start_in_turn_and_share_every_plans_particles():
     dynamics = ensemble(particles=6)
     assert dynamics.initial(5).member.tolist() == [0, 1, 2, 0, 1]
-    spread = dynamics.spread(dynamics.initial(2), 2)
-    assert spread.member.tolist() == [0, 1, 2, 0, 1, 2] * 4
+    starts = dynamics.plan_starts(dynamics.initial(2), 2)
+    assert starts.member.tolist() == [0, 1, 2, 0, 1, 2] * 4
 
 
 def test_the_first_members_predict_as_before_when_the_others_are_forgotten(monkeypatch):
     whole, fewer = (without_noise(ensemble(), monkeypatch) for _ in range(2))
     fewer.keep_members(2, particles=4)
-    assert fewer.spread(fewer.initial(1), 1).member.tolist() == [0, 1, 0, 1]
+    assert fewer.plan_starts(fewer.initial(1), 1).member.tolist() == [0, 1, 0, 1]
     state, action = random_state(whole, 4, torch.tensor([0, 1, 1, 0])), torch.randn(4, A)
     for found, expected in zip(fewer.prior(state, action), whole.prior(state, action), strict=True):
         torch.testing.assert_close(found, expected)
@@ -165,12 +164,12 @@ def test_disagreement_is_the_variance_of_the_members_mean_features():
 def test_training_draws_members_anew_and_every_member_learns():
     dynamics = ensemble().train()
     embed, action = torch.randn(12, 8, E), torch.randn(12, 8, A)
-    seen = dynamics.observe(embed, action, torch.zeros(12, 8, dtype=torch.bool))
-    steps = seen.prior.member.unbind(1)
+    posterior, prior = dynamics.observe(embed, action, torch.zeros(12, 8, dtype=torch.bool))
+    steps = prior.member.unbind(1)
     counts = torch.stack([torch.bincount(step, minlength=3) for step in steps])
     assert (counts == 4).all()
-    assert (seen.prior.member[:, 1:] != seen.prior.member[:, :-1]).any()
-    dynamics.kl(seen.posterior, seen.prior).sum().backward()
+    assert (prior.member[:, 1:] != prior.member[:, :-1]).any()
+    dynamics.kl(posterior, prior).sum().backward()
     gradient = dynamics.prior_net.output.weight.grad
     assert (gradient.abs().sum((1, 2)) > 0).all()
 
@@ -238,11 +237,11 @@ def test_scores_aggregate_what_each_member_predicts(monkeypatch):
     scores, returns = particle_returns(model, state, plans)
     for row, plan, particle in [(0, 0, 0), (0, 3, 2), (1, 2, 4)]:
         one = select_state(state, slice(row, row + 1))
-        dream = model.rollout(
+        predicted = model.predict(
             one._replace(member=torch.tensor([particle % 3])), plans[row, plan][None]
         )
-        reached = [1, dream.discount[0, 0], dream.discount[0, 0] * dream.discount[0, 1]]
-        expected = sum(weight * reward for weight, reward in zip(reached, dream.reward[0]))
+        reached = [1, predicted.discount[0, 0], predicted.discount[0, 0] * predicted.discount[0, 1]]
+        expected = sum(weight * reward for weight, reward in zip(reached, predicted.reward[0]))
         torch.testing.assert_close(returns[row, plan, particle], expected)
     torch.testing.assert_close(model.score(state, plans), scores)
     torch.testing.assert_close(model.score(state, plans, aggregation=Minimum()), returns.amin(-1))
@@ -281,8 +280,8 @@ def test_the_same_seed_gives_the_same_scores():
 def test_plans_of_a_start_share_members_and_noise_particle_by_particle(propagation):
     dynamics = ensemble(members=3, particles=6)
     dynamics.propagation = propagation
-    starts = dynamics.spread(dynamics.initial(2), 4)
-    states = dynamics.imagine(starts, torch.ones(2 * 4 * 6, 5, A), plans=4)
+    starts = dynamics.plan_starts(dynamics.initial(2), 4)
+    states = dynamics.predict(starts, torch.ones(2 * 4 * 6, 5, A), plans=4)
     member, stoch = (field.unflatten(0, (2, 4, 6)) for field in (states.member, states.stoch))
     assert torch.equal(member, member[:, :1].expand_as(member))
     torch.testing.assert_close(stoch, stoch[:, :1].expand_as(stoch))
@@ -301,8 +300,8 @@ def test_equal_plans_score_alike_and_others_differ():
     scores = model.score(model.dynamics.initial(1), plans)[0]
     torch.testing.assert_close(scores[0], scores[2])
     assert scores[0] != scores[1]
-    judged = model.score(model.dynamics.initial(1), plans, objective=Disagreement())[0]
-    torch.testing.assert_close(judged[0], judged[2])
+    scored = model.score(model.dynamics.initial(1), plans, objective=Disagreement())[0]
+    torch.testing.assert_close(scored[0], scored[2])
 
 
 @torch.no_grad()
@@ -322,7 +321,7 @@ def test_an_imagined_policy_keeps_its_member_and_gradients_flow():
     model = small_model()
     start = model.dynamics.initial(4)
     policy = torch.nn.Linear(model.dynamics.feature_dim, A)
-    followed = model.follow(start, policy, 3)
+    followed = model.imagine(start, policy, 3)
     assert torch.equal(followed.states.member, start.member[:, None].expand(-1, 3))
     model.imagine(start, policy, 3).reward.sum().backward()
     assert policy.weight.grad.abs().sum() > 0
@@ -330,9 +329,9 @@ def test_an_imagined_policy_keeps_its_member_and_gradients_flow():
 
 def test_an_agent_with_an_ensemble_plans_and_survives_its_folder(tmp_path):
     parser = agent_parser()
-    options = parser.parse_args(AGENT)
-    agent = build_agent((3, 16, 16), ActionSpace(A, False), **parser.instantiate(options)).eval()
-    save_agent(tmp_path, agent, json.loads(parser.dump(options, format="json")), {})
+    parts = parser.instantiate(parser.parse_args(AGENT))
+    agent = build_agent((3, 16, 16), ActionSpace(A, False), **parts).eval()
+    save_agent(tmp_path, agent, {})
     again = load(tmp_path)
     assert isinstance(again.world_model.dynamics.propagation, TS1)
     assert again.world_model.dynamics.members == 3

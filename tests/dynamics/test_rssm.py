@@ -41,18 +41,18 @@ def test_fast_observe_equals_the_base_loop(index, monkeypatch):
     embed, action, is_first = sequence()
     fast = dynamics.observe(embed, action, is_first)
     slow = Dynamics.observe(dynamics, embed, action, is_first)
-    for ours, reference in zip((*fast.posterior, *fast.prior), (*slow.posterior, *slow.prior)):
+    for ours, reference in zip((*fast[0], *fast[1]), (*slow[0], *slow[1]), strict=True):
         torch.testing.assert_close(ours, reference)
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_fast_imagine_equals_the_base_loop(index, monkeypatch):
+def test_fast_predict_equals_the_base_loop(index, monkeypatch):
     dynamics = small_rssms()[index]
     fixed_noise(dynamics, monkeypatch)
     embed, action, is_first = sequence()
-    start = select_state(dynamics.observe(embed, action, is_first).posterior, (slice(None), -1))
-    fast = dynamics.imagine(start, action)
-    slow = stack_states(list(Dynamics.unroll(dynamics, start, action)), 1)
+    start = select_state(dynamics.observe(embed, action, is_first)[0], (slice(None), -1))
+    fast = dynamics.predict(start, action)
+    slow = stack_states(list(Dynamics.predict_steps(dynamics, start, action)), 1)
     for ours, reference in zip(fast, slow):
         torch.testing.assert_close(ours, reference)
 
@@ -61,26 +61,26 @@ def test_fast_imagine_equals_the_base_loop(index, monkeypatch):
 @pytest.mark.parametrize("index", [0, 1])
 def test_plans_of_a_start_meet_the_same_noise_and_starts_meet_their_own(index):
     dynamics = small_rssms()[index]
-    starts, steps = dynamics.spread(dynamics.initial(2), 3), 4
+    starts, steps = dynamics.plan_starts(dynamics.initial(2), 3), 4
     actions = torch.ones(6, steps, A)
-    stoch = dynamics.imagine(starts, actions, plans=3).stoch.unflatten(0, (2, 3))
+    stoch = dynamics.predict(starts, actions, plans=3).stoch.unflatten(0, (2, 3))
     torch.testing.assert_close(stoch, stoch[:, :1].expand_as(stoch))
     assert not torch.allclose(stoch[0], stoch[1])
     assert not torch.allclose(stoch[:, :, 0], stoch[:, :, 1])
     # Without plans every row has its own.
-    alone = dynamics.imagine(starts, actions).stoch
+    alone = dynamics.predict(starts, actions).stoch
     assert len(alone.flatten(1).unique(dim=0)) == 6
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("index", [0, 1])
-def test_unroll_in_bfloat16_equals_the_base_loop_but_for_rounding(index, monkeypatch):
+def test_predict_steps_in_bfloat16_equals_the_base_loop_but_for_rounding(index, monkeypatch):
     dynamics = small_rssms()[index]
     fixed_noise(dynamics, monkeypatch)
     start, (_, actions, _) = dynamics.initial(B), sequence()
-    exact = list(Dynamics.unroll(dynamics, start, actions))
+    exact = list(Dynamics.predict_steps(dynamics, start, actions))
     with torch.autocast("cpu", torch.bfloat16):
-        rounded = list(dynamics.unroll(start, actions))
+        rounded = list(dynamics.predict_steps(start, actions))
     for ours, reference in zip(rounded, exact, strict=True):
         assert ours.deter.dtype == ours.stoch.dtype == torch.bfloat16
         torch.testing.assert_close(ours.deter.float(), reference.deter, rtol=0, atol=0.02)
@@ -92,23 +92,23 @@ def test_a_reset_forgets_state_and_action(index, monkeypatch):
     dynamics = small_rssms()[index]
     fixed_noise(dynamics, monkeypatch)
     embed, action, is_first = sequence(resets=((0, 3), (1, 3), (2, 3)))
-    joined = dynamics.observe(embed, action, is_first).posterior
+    joined = dynamics.observe(embed, action, is_first)[0]
     fresh_action = action[:, 3:].clone()
     fresh_action[:, 0] = 0
-    fresh = dynamics.observe(embed[:, 3:], fresh_action, is_first[:, 3:]).posterior
+    fresh = dynamics.observe(embed[:, 3:], fresh_action, is_first[:, 3:])[0]
     torch.testing.assert_close(joined.stoch[:, 3:], fresh.stoch)
     torch.testing.assert_close(joined.deter[:, 3:], fresh.deter)
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_carried_state_continues_a_sequence(index, monkeypatch):
+def test_a_given_state_continues_a_sequence(index, monkeypatch):
     dynamics = small_rssms()[index]
     fixed_noise(dynamics, monkeypatch)
     embed, action, is_first = sequence()
-    whole = dynamics.observe(embed, action, is_first).posterior
-    first = dynamics.observe(embed[:, :2], action[:, :2], is_first[:, :2]).posterior
-    carried = select_state(first, (slice(None), -1))
-    second = dynamics.observe(embed[:, 2:], action[:, 2:], is_first[:, 2:], carried).posterior
+    whole = dynamics.observe(embed, action, is_first)[0]
+    first = dynamics.observe(embed[:, :2], action[:, :2], is_first[:, :2])[0]
+    last = select_state(first, (slice(None), -1))
+    second = dynamics.observe(embed[:, 2:], action[:, 2:], is_first[:, 2:], last)[0]
     torch.testing.assert_close(whole.deter[:, 2:], second.deter)
     torch.testing.assert_close(whole.stoch[:, 2:], second.stoch)
 
@@ -119,12 +119,12 @@ def test_prior_does_not_see_the_frame_and_the_posterior_does():
     changed = embed.clone()
     changed[:, 2] += 1
     torch.manual_seed(3)
-    before = dynamics.observe(embed, action, is_first)
+    posterior, prior = dynamics.observe(embed, action, is_first)
     torch.manual_seed(3)
-    after = dynamics.observe(changed, action, is_first)
-    torch.testing.assert_close(before.prior.params[:, :3], after.prior.params[:, :3])
-    assert (before.posterior.params[:, 2] - after.posterior.params[:, 2]).abs().max() > 1e-3
-    assert (before.prior.params[:, 3] - after.prior.params[:, 3]).abs().max() > 1e-4
+    changed_posterior, changed_prior = dynamics.observe(changed, action, is_first)
+    torch.testing.assert_close(prior.params[:, :3], changed_prior.params[:, :3])
+    assert (posterior.params[:, 2] - changed_posterior.params[:, 2]).abs().max() > 1e-3
+    assert (prior.params[:, 3] - changed_prior.params[:, 3]).abs().max() > 1e-4
 
 
 def test_memory_follows_the_written_out_equations():

@@ -3,12 +3,13 @@
 from typing import NamedTuple
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor
 
-from worldmodels.dynamics.base import Dynamics, select_state
+from worldmodels.dynamics.base import Dynamics, detach_state, select_state
 from worldmodels.types import State
 
-_BATCH, _STEPS, _EMBED, _ACTION = 3, 4, 32, 2
+_BATCH, _STEPS, _EMBED, _ACTION, _PLANS = 3, 4, 32, 2, 3
 
 
 class DynamicsReport(NamedTuple):
@@ -77,13 +78,34 @@ def _check_loops(name: str, module: Dynamics) -> None:
     # Differentiable inputs: exact dynamics have no parameter to carry a gradient.
     action = (torch.rand(_BATCH, _STEPS, _ACTION) * 2 - 1).requires_grad_()
     is_first = torch.zeros(_BATCH, _STEPS, dtype=torch.bool)
-    seen = module.observe(embed, action, is_first)
+    posterior, prior = module.observe(embed, action, is_first)
     wanted = (_BATCH, _STEPS, module.feature_dim)
-    _check_shape(name, "feature(observe(...))", module.feature(seen.posterior), wanted)
-    last = select_state(seen.posterior, (slice(None), -1))
-    dream = module.feature(module.imagine(last, action))
-    _check_shape(name, "feature(imagine(...))", dream, wanted)
-    (dream.sum() + module.kl(seen.posterior, seen.prior).sum()).backward()
+    _check_shape(name, "feature(observe(...)[0])", module.feature(posterior), wanted)
+    last = select_state(posterior, (slice(None), -1))
+    predicted = module.feature(module.predict(last, action))
+    _check_shape(name, "feature(predict(...))", predicted, wanted)
+    (predicted.sum() + module.kl(posterior, prior).sum()).backward()
     for path, parameter in module.named_parameters():
         if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
             raise ValueError(f"{name}: the gradient of {path} is not finite")
+    _check_equal_plans(name, module, detach_state(last), action.detach())
+
+
+@torch.no_grad()
+def _check_equal_plans(name: str, module: Dynamics, state: State, action: Tensor) -> None:
+    """Equal plans from one start must be predicted alike, or the luckiest would win."""
+    rows = _BATCH * _PLANS * module.particles
+    starts = module.plan_starts(state, _PLANS)  # (B N P) ...
+    _check_shape(
+        name, "feature(plan_starts(...))", module.feature(starts), (rows, module.feature_dim)
+    )
+    plans = repeat(action, "B H A -> (B N P) H A", N=_PLANS, P=module.particles)
+    predicted = module.feature(module.predict(starts, plans, _PLANS))  # (B N P) H F
+    apart = rearrange(predicted, "(B N P) H F -> B N P H F", N=_PLANS, P=module.particles)
+    # Products of other rows may be added up in another order.
+    if not torch.allclose(apart, apart[:, :1].expand_as(apart), rtol=1e-4, atol=1e-4):
+        raise ValueError(
+            f"{name}.predict_steps(state, actions, plans={_PLANS}) predicts equal plans of one "
+            "start differently: draw noise once per start and particle, and hand it to its plans "
+            "with self.shared(noise, plans)"
+        )

@@ -218,7 +218,10 @@ def _with_different_names(agents: list[NamedAgent]) -> list[NamedAgent]:
 
 
 def _described(file: Path) -> dict[str, Any]:
-    given = yaml.safe_load(file.read_text())
+    try:
+        given = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(given, dict) or "class_path" not in given:
         raise ValueError(f"{file}: give class_path and init_args of a planner")
     return given

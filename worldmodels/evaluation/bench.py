@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from worldmodels.agent import rounded_score
+from worldmodels.checks import check_at_least
 from worldmodels.dynamics.rssm import GaussianRSSM
 from worldmodels.evaluation.statistics import bootstrap_interval
 from worldmodels.nn.heads import GaussianRewardHead, NeverEnds
@@ -22,7 +22,6 @@ from worldmodels.nn.memory import peak_growth
 from worldmodels.nn.precision import has_bfloat16_units
 from worldmodels.planning import CEM
 from worldmodels.planning.base import Plan
-from worldmodels.rollout import PlanScore
 from worldmodels.types import ActionSpace
 from worldmodels.viz.bands import Interval
 from worldmodels.world_model import WorldModel
@@ -63,6 +62,11 @@ class PlanBench(NamedTuple):
             "reference_gflop": REFERENCE_GFLOP,
             "reference_gflops": REFERENCE_GFLOP / self.best_seconds,
         }
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    __repr__ = __str__
 
     def lines(self) -> list[str]:
         """For people."""
@@ -105,8 +109,7 @@ def bench_plan(repeats: int = 5) -> PlanBench:
     Raises:
         ValueError: when ``repeats`` is below 1.
     """
-    if repeats < 1:
-        raise ValueError(f"repeats={repeats}: choose 1 or more")
+    check_at_least("bench", 1, repeats=repeats)
     decide = decision(reference_model())
     decide()
     seconds, exact, rounded = [], [], []
@@ -141,7 +144,7 @@ def planned_returns(
     Args:
         exact: search in float32, too; else as an agent does.
         plans: searches from different seeds.
-        samples: of each plan's imagined future, from the same noise for both ways to search.
+        samples: imagined sequences of each plan, from the same noise for both ways to search.
     """
     model = reference_model()
     # Rows of their own: the plans of one row would all meet the same noise.
@@ -149,10 +152,10 @@ def planned_returns(
     found = []
     for seed in range(plans):
         search = decision(model, candidates=256, elites=25, iterations=4, seed=seed, exact=exact)
-        futures = repeat(search().actions, "1 H A -> N 1 H A", N=samples)
+        plans = repeat(search().actions, "1 H A -> N 1 H A", N=samples)
         torch.manual_seed(seed)
         with torch.no_grad():
-            found.append(float(model.score(states, futures).mean()))
+            found.append(float(model.score(states, plans).mean()))
     return np.array(found)
 
 
@@ -183,14 +186,14 @@ def decision(
 ) -> Callable[[], Plan]:
     """A search from the model's initial state, as an agent makes it (``exact``: in float32)."""
     planner = CEM(SPACE, 12, candidates, iterations, elites)
-    score = PlanScore(partial(model.score, model.dynamics.initial(1)), model.dynamics.particles)
-    score = score if exact else rounded_score(model, score)
+    score = partial(model.score, fast=not exact)
+    state = model.dynamics.initial(1)
 
     def decide() -> Plan:
         # The model draws from torch's generator, the planner from its own.
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
-        return planner.plan(score, planner.initial(1), generator)
+        return planner.plan(score, state, planner.initial(1), generator)
 
     return decide
 

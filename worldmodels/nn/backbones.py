@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from difflib import get_close_matches
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.feature_extraction import create_feature_extractor
 
+from worldmodels.checks import did_you_mean
 from worldmodels.nn.encoders import Encoder
 from worldmodels.types import ObsShape
 
@@ -127,8 +127,8 @@ def _feature_map(name: str, pretrained: bool) -> nn.Module:
     """The network up to the layer before its average pooling."""
     names = models.list_models(module=models)
     if name not in names:
-        close = ", ".join(get_close_matches(name, names, n=3)) or "resnet18, mobilenet_v3_small"
-        raise ValueError(f"name={name!r} is not a model of torchvision; close: {close}")
+        hint = did_you_mean(name, names, "choose resnet18 or mobilenet_v3_small", most=3)
+        raise ValueError(f"name={name!r} is not a model of torchvision: {hint}")
     network = models.get_model(name, weights=None)
     if not pretrained:
         _batch_norm_to_group_norm(network)

@@ -1,4 +1,4 @@
-"""`worldmodels demo`: the main job on a built-in world, with the story of the cliff.
+"""The main job on a built-in world, with the story of the cliff.
 
 A model learned from random data knows that higher is better, but not what an edge is. Its planner
 walks over it. One round of executing plans, and learning from what happened, mends that.
@@ -8,35 +8,42 @@ Reference: Ross & Bagnell, 2012 (data aggregation for model learning).
 
 import json
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import lightning as L
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 
 from worldmodels.agent import Agent
+from worldmodels.dynamics.rssm import GaussianRSSM
 from worldmodels.envs.base import PixelEnv
 from worldmodels.envs.make import make_env
 from worldmodels.envs.worlds.cliff_hill import CliffHill
-from worldmodels.evaluation import Returns, evaluate_returns, imagine_episode, open_loop
-from worldmodels.evaluation.open_loop import COPY, MODEL, OpenLoopError
+from worldmodels.evaluation.imagine import imagine_episode
+from worldmodels.evaluation.open_loop import COPY, MODEL, OpenLoopError, open_loop
+from worldmodels.evaluation.returns import Returns, evaluate_returns
+from worldmodels.losses import BalancedKL, Continues, Reconstruction, Reward
+from worldmodels.nn.decoders import ConvDecoder
+from worldmodels.nn.encoders import ConvEncoder
+from worldmodels.nn.heads import ContinueHead, GaussianRewardHead
+from worldmodels.planning import CEM, MPC
 from worldmodels.replay.collect import FrameAgent, RandomAgent
-from worldmodels.training.callbacks import evaluating
-from worldmodels.training.fit import fit, fit_parser
+from worldmodels.replay.files import write_text
 from worldmodels.training.module import WorldModelModule
-from worldmodels.training.run import RunFolder, write_text
+from worldmodels.training.round import evaluating
+from worldmodels.training.run import Run, RunFolder
+from worldmodels.training.settings import Batches, Collect, Evaluate, Optimiser
+from worldmodels.training.train import train
 from worldmodels.viz.panels import dream_panels
 from worldmodels.viz.plots import error_by_horizon, save_figure
 from worldmodels.viz.video import write_video
+from worldmodels.world_model import WorldModel
 
-CONFIG = Path(__file__).parent.parent.parent / "configs" / "demo.yaml"
-NAME = "demo"
-EPISODES, SEED = 20, 77
-CONTEXT, HORIZON = 5, 40
+WORLD = "worldmodels/CliffHill-v0"
+SEED, CONTEXT, HORIZON = 77, 5, 40
 
 
 class Walk(NamedTuple):
@@ -63,84 +70,141 @@ class CliffStory(L.Callback):
             self.walks.append(walk(module.agent, self.env))
 
 
+@dataclass(frozen=True)
+class Demo:
+    """What the demo learned and found.
+
+    Attributes:
+        run: the training run, with the dream beside it.
+        random: a random agent on the hills.
+        walks: the planner on the same hills after every round, the first on random data alone.
+        errors: of the dreams, by horizon.
+        seconds: of the whole demo.
+    """
+
+    run: Run
+    random: Walk
+    walks: tuple[Walk, ...]
+    errors: OpenLoopError
+    seconds: float
+
+    def facts(self) -> dict[str, str]:
+        """Name and value of everything that is worth telling."""
+        record = self.run.record
+        facts = {
+            "device": record["device"],
+            "parameters": f"{record['parameters']:,}",
+            "env steps": f"{record['env_steps']:,}",
+            "updates": f"{record['updates']:,}",
+            "minutes": f"{self.seconds / 60:.1f}",
+            "random return": str(self.random.returns.interval),
+        }
+        rounds = ["random data alone", *[f"{k} round of its own" for k in range(1, 9)]]
+        for name, walked in zip(rounds, self.walks, strict=False):
+            facts[f"planner return, {name}"] = str(walked.returns.interval)
+            facts[f"planner falls, {name}"] = f"{walked.fallen.sum()} of {len(walked.fallen)}"
+        facts["ms per decision"] = f"{self.walks[-1].returns.decision_ms:.1f}"
+        for step in (5, 15, HORIZON):
+            model, copy = (self.errors.moving_psnr[who].mean[step - 1] for who in (MODEL, COPY))
+            facts[f"open loop, step {step}"] = (
+                f"{model:.1f} dB against {copy:.1f} dB of the last frame (moving pixels)"
+            )
+        return facts
+
+
+def demo_model(env: PixelEnv) -> WorldModel:
+    """A small world model; it sees and predicts squares of 2 pixels."""
+    return WorldModel(
+        env.obs_shape,
+        env.action_space,
+        encoder=partial(ConvEncoder, depth=8, downscale=2),
+        dynamics=partial(GaussianRSSM, stoch=16, deter=64, hidden=64),
+        decoder=partial(ConvDecoder, depth=8, upscale=2),
+        reward=partial(GaussianRewardHead, hidden=64),
+        continues=partial(ContinueHead, hidden=64),
+        terms=(Reconstruction(0.25, 0.25), Reward(100.0), Continues(), BalancedKL()),
+    )
+
+
+def demo(
+    name: str = "demo",
+    out: Path | str = "runs",
+    seed: int = 0,
+    updates: int = 1400,
+    round_updates: int = 700,
+    prefill: int = 3000,
+    copies: int = 30,
+    episodes: int = 20,
+    size: tuple[int, int] = (64, 64),
+) -> Demo:
+    """Collects, learns, plans, corrects itself, and shows its dream.
+
+    An earlier run of the same name is moved aside.
+
+    Args:
+        name: the run's folder is ``<out>/<name>``.
+        out: folder of all runs.
+        seed: of everything.
+        updates: optimiser steps in all.
+        round_updates: updates between two collections.
+        prefill: random steps before the first update.
+        copies: of the environment, stepped together.
+        episodes: hills that the agent is sent up after every round.
+        size: height and width of the frames.
+    """
+    started = time.perf_counter()
+    folder = RunFolder(Path(out) / name).path
+    if folder.exists():
+        folder.rename(folder.with_name(f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"))
+    L.seed_everything(seed, verbose=False)
+    env = make_env(WORLD, num_envs=copies, size=size)
+    cliffs = {"world": CliffHill(above_share=0.0)}
+    hills = make_env(WORLD, num_envs=episodes, size=size, options=cliffs)
+    planner = CEM(env.action_space, 12, candidates=100, iterations=4, elites=10, kept_elites=0)
+    agent = Agent(demo_model(env), MPC(planner))
+    story = CliffStory(hills)
+    run = train(
+        agent,
+        env,
+        name=name,
+        out=out,
+        seed=seed,
+        updates=updates,
+        round_updates=round_updates,
+        optimiser=Optimiser(learning_rate=1e-3),
+        batches=Batches(batch_size=16, batch_length=20),
+        collect=Collect(prefill=prefill, replay_ratio=64),
+        evaluate=Evaluate(every=0),
+        callbacks=[story],
+    )
+    random = walk(RandomAgent(hills.action_space), hills)
+    played = story.walks[-1].returns.episodes
+    errors = open_loop(demo_world(run.agent), played, CONTEXT, HORIZON)
+    _pictures(run, story.walks[-1], errors, hills.frame_rate)
+    told = Demo(run, random, tuple(story.walks), errors, time.perf_counter() - started)
+    write_text(run.path / "demo.json", json.dumps(told.facts(), indent=1))
+    return told
+
+
 def walk(agent: FrameAgent, env: PixelEnv) -> Walk:
-    """Plays ``EPISODES`` episodes; who lies at a cliff's foot has lost every further reward."""
-    returns = evaluate_returns(agent, env, EPISODES, SEED)
+    """Plays an episode in each copy; who lies at a cliff's foot has lost every further reward."""
+    returns = evaluate_returns(agent, env, env.num_envs, SEED)
     # Height is the reward, and a walker that stands is above 0 practically surely.
     fallen = np.array([episode.reward[-1] == 0 for episode in returns.episodes])
     return Walk(returns, fallen)
 
 
-def demo(arguments: Sequence[str]) -> None:
-    """Collects, learns, plans, corrects itself, and shows its dream."""
-    if not CONFIG.exists():
-        raise FileNotFoundError(f"no {CONFIG}: run the demo from a checkout of the project")
-    arguments = ["--config", str(CONFIG), f"--name={NAME}", *arguments]
-    # Before an earlier demo is moved aside: --help and mistakes end here.
-    options = fit_parser("worldmodels demo").read(arguments)
-    run = RunFolder(Path(options.out) / options.name)
-    if run.path.exists():
-        run.path.rename(run.path.with_name(f"{run.path.name}-{time.strftime('%Y%m%d-%H%M%S')}"))
-    started = time.perf_counter()
-    cliffs = make_env(
-        "worldmodels/CliffHill-v0",
-        num_envs=EPISODES,
-        options={"world": CliffHill(above_share=0.0)},
-    )
-    story = CliffStory(cliffs)
-    agent = fit(arguments, [story])
-    random = walk(RandomAgent(cliffs.action_space), cliffs)
-    after = story.walks[-1]
-    errors = open_loop(agent.world_model, after.returns.episodes, CONTEXT, HORIZON)
-    files = _pictures(run.path, agent, after, errors, cliffs.frame_rate)
-    record = json.loads(run.record.read_text())
-    seconds = time.perf_counter() - started
-    facts = _run_facts(record, seconds) | _outcomes(random, story.walks, errors)
-    facts["files"] = ", ".join(f"{run.path}/{name}" for name in files)
-    write_text(run.path / "demo.json", json.dumps(facts, indent=1))
-    Console().print(_table(facts))
+def demo_world(agent: Agent) -> WorldModel:
+    """The world model of an agent that has one."""
+    assert isinstance(agent.world_model, WorldModel)
+    return agent.world_model
 
 
-def _pictures(
-    folder: Path, agent: Agent, walk: Walk, errors: OpenLoopError, frame_rate: float
-) -> tuple[str, ...]:
+def _pictures(run: Run, walk: Walk, errors: OpenLoopError, frame_rate: float) -> None:
     episode = walk.returns.episodes[0]
-    dream = imagine_episode(agent.world_model, episode, CONTEXT, HORIZON, futures=2)
+    dream = imagine_episode(demo_world(run.agent), episode, CONTEXT, HORIZON, futures=2)
     frames = dream_panels(dream, title="CliffHill")
-    write_video(folder / "dream.mp4", frames, frame_rate)
-    Image.fromarray(frames[-1]).save(folder / "dream.png")
+    write_video(run.path / "dream.mp4", frames, frame_rate)
+    Image.fromarray(frames[-1]).save(run.path / "dream.png")
     curves = error_by_horizon(errors.panels(), "CliffHill, open loop")
-    save_figure(curves, folder / "open_loop.png")
-    return "dream.mp4", "dream.png", "open_loop.png", "model/", "metrics.csv"
-
-
-def _run_facts(run: dict[str, Any], seconds: float) -> dict[str, str]:
-    return {
-        "device": run["device"],
-        "parameters": f"{run['parameters']:,}",
-        "env steps": f"{run['env_steps']:,}",
-        "updates": f"{run['updates']:,}",
-        "minutes": f"{seconds / 60:.1f}",
-    }
-
-
-def _outcomes(random: Walk, walks: list[Walk], errors: OpenLoopError) -> dict[str, str]:
-    names = ["random data alone", *[f"{k} round of its own" for k in range(1, len(walks))]]
-    facts = {"random return": str(random.returns.interval)}
-    for name, walked in zip(names, walks, strict=True):
-        facts[f"planner return, {name}"] = str(walked.returns.interval)
-        facts[f"planner falls, {name}"] = f"{walked.fallen.sum()} of {EPISODES}"
-    facts["ms per decision"] = f"{walks[-1].returns.decision_ms:.1f}"
-    for step in (5, 15, HORIZON):
-        dreamt, copied = (errors.moving_psnr[who].mean[step - 1] for who in (MODEL, COPY))
-        facts[f"open loop, step {step}"] = (
-            f"{dreamt:.1f} dB against {copied:.1f} dB of the last frame (moving pixels)"
-        )
-    return facts
-
-
-def _table(facts: dict[str, str]) -> Table:
-    table = Table(title="From pixels to a dream", show_header=False)
-    for name, value in facts.items():
-        table.add_row(name, value)
-    return table
+    save_figure(curves, run.path / "open_loop.png")

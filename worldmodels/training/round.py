@@ -20,6 +20,7 @@ from worldmodels.evaluation.returns import evaluate_returns
 from worldmodels.replay.buffer import ReplayBuffer
 from worldmodels.replay.collect import RandomAgent, collect_episodes
 from worldmodels.replay.datamodule import ReplayDataModule
+from worldmodels.replay.files import move_into_place
 from worldmodels.training.metrics import Metrics
 from worldmodels.training.module import WorldModelModule
 from worldmodels.training.panels import draw_panel, show, takes_pictures
@@ -201,7 +202,7 @@ class Round(L.Callback):
         temporary = target.with_suffix(".tmp")
         trainer.save_checkpoint(temporary, weights_only=False)
         if trainer.is_global_zero:
-            temporary.replace(target)
+            move_into_place(temporary, target)
             about = {
                 "update": module.update,
                 "round": round + 1,
