@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-runs test-rest check format lock clean
+.PHONY: demo test test-runs test-rest check format docs lock clean
 
 # Tests that run whole commands take half of the time: they go beside all others.
-RUNS := tests/training tests/evaluation tests/studies tests/test_cli.py tests/test_readme.py
+RUNS := tests/training tests/evaluation tests/studies tests/cli tests/test_readme.py
 
 demo: .venv/installed
 	$(BIN)/worldmodels demo
@@ -23,6 +23,9 @@ check: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+docs: .venv/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: .venv/installed-dev
 	$(BIN)/ruff check --fix .

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from worldmodels.behaviours import ActorCritic
 from worldmodels.checkpoint import FORMAT, agent_parser, build_agent, load, read_about, save_agent
 from worldmodels.planning import CEM, RandomShooting
 from worldmodels.planning.mpc import MPC
@@ -16,8 +17,8 @@ ENV = {"id": "worldmodels/CartSwing-v0", "size": (16, 16)}
 OPTIONS = [
     "--model.encoder.depth=2", "--model.decoder.depth=2",
     "--model.dynamics.stoch=4", "--model.dynamics.deter=8", "--model.dynamics.hidden=8",
-    "--model.discount=0.9", "--noise=0.125", "--controller.replan_every=2",
-    "--planner.horizon=3", "--planner.candidates=8", "--planner.iterations=2",
+    "--model.discount=0.9", "--noise=0.125", "--mpc.replan_every=2",
+    "--planner=CEM", "--planner.horizon=3", "--planner.candidates=8", "--planner.iterations=2",
     "--planner.elites=3",
 ]  # fmt: skip
 
@@ -27,14 +28,14 @@ def saved(tmp_path):
     """A run folder with a model, and the agent that was saved there."""
     torch.manual_seed(0)
     parser = agent_parser()
-    options = parser.parse_args(OPTIONS)
-    agent = build_agent(SHAPE, SPACE, **parser.instantiate(options)).eval()
+    parts = parser.instantiate(parser.parse_args(OPTIONS))
+    agent = build_agent(SHAPE, SPACE, **parts).eval()
     # Values that no initialisation gives: a mean of the pixels, and weights moved off their start.
     agent.world_model.pixels.fit(torch.randint(0, 256, (5, *SHAPE), dtype=torch.uint8))
     with torch.no_grad():
         for parameter in agent.world_model.parameters():
             parameter += torch.randn_like(parameter) / 8
-    save_agent(tmp_path / "model", agent, json.loads(parser.dump(options, format="json")), ENV)
+    save_agent(tmp_path / "model", agent, ENV)
     return tmp_path, agent
 
 
@@ -59,6 +60,7 @@ def rewrite(run, **changes):
 def one_line(error):
     message = str(error.value)
     assert "Traceback" not in message
+    assert "\n" not in message
     return message
 
 
@@ -79,8 +81,8 @@ def test_loading_restores_every_option(saved):
     again = load(saved[0])
     assert again.noise == 0.125
     assert again.world_model.discount == 0.9
-    assert again.controller.replan_every == 2
-    assert again.controller.planner.horizon == 3
+    assert again.actor.replan_every == 2
+    assert again.actor.planner.horizon == 3
     assert again.world_model.action_space == SPACE
     assert again.world_model.obs_shape == SHAPE
     assert read_about(saved[0])["env"] == ENV
@@ -131,6 +133,21 @@ def test_a_newer_format_asks_for_an_update(saved):
     assert f"has format {FORMAT + 1}, this version reads {FORMAT}" in one_line(error)
 
 
+def test_the_first_format_is_refused_with_the_commit_that_reads_it(saved):
+    rewrite(saved[0], format=1)
+    with pytest.raises(ValueError, match="has format 1, this version reads 2") as error:
+        load(saved[0])
+    assert "format 1 ends at 7e4570b" in one_line(error)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "no json", '{"format": "two"}'])
+def test_a_file_that_is_none_of_ours_is_named(saved, text):
+    (saved[0] / "model" / "model.json").write_text(text)
+    with pytest.raises(ValueError, match=r"model\.json is not a model of worldmodels") as error:
+        load(saved[0])
+    one_line(error)
+
+
 def test_a_class_that_cannot_be_imported_is_named(saved):
     about = read_about(saved[0])["agent"]
     about["model"]["init_args"]["encoder"]["class_path"] = "my_lab.nets.ViTEncoder"
@@ -143,7 +160,7 @@ def test_a_class_that_cannot_be_imported_is_named(saved):
 def test_the_planner_can_be_another_one(saved):
     path = "worldmodels.planning.RandomShooting"
     again = load(saved[0], planner={"class_path": path, "init_args": {"horizon": 4}})
-    planner = again.controller.planner
+    planner = again.actor.planner
     assert type(planner) is RandomShooting
     assert planner.horizon == 4
     # Its own default, not what the planner before it was told.
@@ -154,13 +171,13 @@ def test_the_planner_can_be_another_one(saved):
 
 def test_a_class_path_alone_is_an_override_too(saved):
     again = load(saved[0], planner="worldmodels.planning.RandomShooting", noise=0.5)
-    assert type(again.controller.planner) is RandomShooting
+    assert type(again.actor.planner) is RandomShooting
     assert again.noise == 0.5
 
 
 def test_options_of_the_saved_planner_can_be_changed_one_by_one(saved):
     again = load(saved[0], planner={"init_args": {"horizon": 5}})
-    planner = again.controller.planner
+    planner = again.actor.planner
     assert type(planner) is CEM
     assert (planner.horizon, planner.candidates) == (5, 8)
 
@@ -171,6 +188,19 @@ def test_an_override_that_does_not_exist_is_refused(saved):
 
 
 def test_defaults_build_an_agent():
-    agent = build_agent(SHAPE, SPACE, planner=partial(CEM, candidates=4, elites=2))
-    assert type(agent.controller) is MPC
+    agent = build_agent(SHAPE, SPACE)
+    assert type(agent.actor) is MPC
+    assert type(agent.actor.planner) is CEM
+    assert agent.behaviour is None
     assert agent.noise == 0.3
+
+
+def test_planner_and_behaviour_decide_who_acts():
+    planner = partial(CEM, candidates=4, elites=2)
+    behaviour = partial(ActorCritic, hidden=8)
+    alone = build_agent(SHAPE, SPACE, behaviour=behaviour)
+    assert alone.actor is alone.behaviour
+    guided = build_agent(SHAPE, SPACE, behaviour=behaviour, planner=planner)
+    assert type(guided.behaviour) is ActorCritic
+    assert guided.actor.guide is guided.behaviour
+    assert guided.actor.planner.candidates == 4

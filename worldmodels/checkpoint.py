@@ -78,12 +78,18 @@ def describe_agent(agent: Agent) -> dict[str, Any]:
     Raises:
         ValueError: when a part cannot be named in a configuration, such as a lambda.
     """
+    actor, behaviour = agent.actor, agent.behaviour
+    if isinstance(actor, MPC) and actor.guide is not behaviour:
+        kind = type(actor.guide).__name__
+        raise ValueError(f"guide {kind} cannot be saved: give a Behaviour, or no guide")
+    if not isinstance(actor, MPC) and behaviour is None:
+        raise ValueError(f"actor {type(actor).__name__} cannot be saved: give a Behaviour, or MPC")
     options: dict[str, Any] = {"model": describe(agent.world_model, SPACES), "noise": agent.noise}
-    if agent.behaviour is not None:
-        options["behaviour"] = describe(agent.behaviour, ("feature_dim", "action_space"))
-    if isinstance(agent.actor, MPC):
-        options["planner"] = describe(agent.actor.planner, ("action_space",))
-        options["mpc"] = describe(agent.actor, ("planner", "guide"))
+    if behaviour is not None:
+        options["behaviour"] = describe(behaviour, ("feature_dim", "action_space"))
+    if isinstance(actor, MPC):
+        options["planner"] = describe(actor.planner, ("action_space",))
+        options["mpc"] = describe(actor, ("planner", "guide"))
     return options
 
 

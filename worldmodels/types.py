@@ -24,8 +24,10 @@ An episode of T actions therefore has T + 1 rows. Nothing shifts by one outside 
 """
 
 import inspect
+import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from pkgutil import resolve_name
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -177,14 +179,23 @@ def describe(thing: Any, skip: Collection[str] = ()) -> Any:
         return {str(name): describe(value) for name, value in thing.items()}
     if isinstance(thing, Sequence):
         return [describe(value) for value in thing]
-    raise ValueError(f"{thing!r} cannot be saved in a configuration: give a class, or plain data")
+    raise ValueError(f"{_short(thing)} cannot be saved: give a class, or plain data")
 
 
 def _described(thing: Any, arguments: Mapping[str, Any], skip: Collection[str]) -> dict[str, Any]:
-    name = getattr(thing, "__qualname__", "<")
-    if "<" in name:
+    module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
+    try:
+        found = resolve_name(f"{module}:{name}")
+    except (ValueError, ImportError, AttributeError):
+        found = None  # a lambda, or defined inside a function
+    if found is not thing:
         raise ValueError(
-            f"{thing!r} cannot be saved: give an importable class, or functools.partial of one"
+            f"{_short(thing)} cannot be saved: give an importable class or function, or "
+            "functools.partial of one"
         )
     given = {k: describe(v) for k, v in arguments.items() if k not in skip}
-    return {"class_path": f"{thing.__module__}.{name}"} | ({"init_args": given} if given else {})
+    return {"class_path": f"{module}.{name}"} | ({"init_args": given} if given else {})
+
+
+def _short(thing: Any) -> str:
+    return textwrap.shorten(repr(thing), 100)

@@ -89,7 +89,7 @@ def test_a_model_free_agent_is_evaluated_by_its_returns_and_imagines_nothing(tmp
     report = evaluate(tmp_path / "run", episodes=2)
     assert report.returns.lengths.tolist() == [6, 6]
     assert report.open_loop is None
-    with pytest.raises(TypeError, match="predicts nothing"):
+    with pytest.raises(ValueError, match="is model-free: its LatentModel predicts nothing"):
         imagine(tmp_path / "run", context=2, horizon=2)
 
 

@@ -144,5 +144,5 @@ def test_a_gradient_that_is_not_finite_is_named():
         def posterior(self, prior, embed):
             return Place(prior.x + (self.see.weight * 0).sum().sqrt())
 
-    with pytest.raises(ValueError, match="Kink: the gradient of see.weight is not finite"):
+    with pytest.raises(ValueError, match=r"Kink: the gradient of see\.weight is not finite"):
         check_dynamics(Kink)

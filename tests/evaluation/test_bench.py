@@ -1,4 +1,4 @@
-"""What `worldmodels bench plan` tells: counted by hand, and of the path that agents plan by."""
+"""What `worldmodels bench plan` prints: counted by hand, on the path that agents plan by."""
 
 from functools import partial
 
@@ -43,7 +43,7 @@ def test_the_share_is_of_the_peak_in_the_precision_of_plans(native, peak, monkey
     assert measured.gflops == pytest.approx(measured.model_gflop / measured.best_seconds)
     assert measured.difference == (0.5, 0.5, 0.5)
     name = "bfloat16" if native else "float32"
-    assert f" % of the {name} peak" in measured.lines()[1]
+    assert f" % of the {name} peak" in str(measured).splitlines()[1]
     assert measured.as_dict()["returns"]["mean"] == 1.5
 
 

@@ -45,7 +45,7 @@ class Flat(Decoder):
 
 
 class Drifting(Dynamics):
-    """An action of 1 adds 10 levels; each dreamt step is wrong by ``drift``, seen ones are not."""
+    """An action of 1 adds 10 levels; each predicted step is wrong by ``drift``, seen ones are not."""
 
     drift, noise = 2.0, 0.0
 
@@ -93,13 +93,13 @@ class NeverEnds(LevelReward):
         return torch.full_like(feature[..., 0], 0.75)
 
 
-def model(dynamics=Drifting):
+def model(dynamics=Drifting, decoder=Flat):
     return WorldModel(
         SHAPE,
         ActionSpace(1, False),
         encoder=MeanLevel,
         dynamics=dynamics,
-        decoder=Flat,
+        decoder=decoder,
         reward=LevelReward,
         continues=NeverEnds,
         pixels=HalfRange,
@@ -141,10 +141,10 @@ def test_reward_error_is_half_the_drift():
 def test_continue_error_compares_with_termination_alone():
     # The model says 0.75 everywhere; the episode terminates in its very last row.
     error = open_loop(model(), [episode(terminal=True)], context=6, horizon=4, sequences=1)
-    np.testing.assert_allclose(error.discontinue[MODEL].mean, [0.25, 0.25, 0.25, 0.75])
-    np.testing.assert_allclose(error.discontinue[COPY].mean, [0, 0, 0, 1])
+    np.testing.assert_allclose(error.continues[MODEL].mean, [0.25, 0.25, 0.25, 0.75])
+    np.testing.assert_allclose(error.continues[COPY].mean, [0, 0, 0, 1])
     error = open_loop(model(), [episode(terminal=False)], context=6, horizon=4, sequences=1)
-    np.testing.assert_allclose(error.discontinue[COPY].mean, [0, 0, 0, 0])
+    np.testing.assert_allclose(error.continues[COPY].mean, [0, 0, 0, 0])
 
 
 def test_every_start_is_used_when_there_are_few():
@@ -210,6 +210,29 @@ def test_panels_hold_model_and_baseline():
     assert [list(panel.bands) for panel in error.panels()] == shown
 
 
+def test_without_a_decoder_measures_of_pictures_are_left_out():
+    error = open_loop(model(decoder=None), [episode()], context=3, horizon=4, sequences=2)
+    np.testing.assert_allclose(error.reward[MODEL].mean, [1, 2, 3, 4], atol=1e-4)
+    assert (error.psnr, error.ssim, error.moving_psnr) == ({}, {}, {})
+    assert [panel.title for panel in error.panels()] == ["Reward", "Continuation"]
+    assert set(error.as_dict()) == {"sequences", "context", "reward", "continues"}
+    rows = [line for line in str(error).splitlines() if "," in line][1:]
+    assert [row.split(",")[0].strip("│ ") for row in rows] == ["reward error"] * 2 + [
+        "continue error"
+    ] * 2
+
+
+def test_the_table_shows_some_horizons_and_the_last():
+    error = open_loop(model(), [episode()], context=3, horizon=6, sequences=1)
+    lines = str(error).splitlines()
+    assert "Open-loop error after 3 frames, 1 sequences" in lines[0]
+    assert [word for word in lines[2].replace("step ", "step").split() if "step" in word] == [
+        "step1", "step5", "step6",
+    ]  # fmt: skip
+    (reward,) = [line for line in lines if "reward error, model" in line]
+    assert reward.replace("│", " ").split()[-3:] == ["1", "5", "6"]
+
+
 def test_too_short_episodes_are_named():
     with pytest.raises(ValueError, match=r"no episode has 13 frames \(the longest has 10\)"):
         open_loop(model(), [episode()], context=3, horizon=10)
@@ -253,7 +276,8 @@ def test_dreaming_leaves_the_global_generator_alone():
 
 
 def test_wrong_stretches_are_named():
-    with pytest.raises(ValueError, match=r"has 10 frames, 4 \+ 3 \+ 4 were asked for"):
+    too_long = r"has 10 frames, 4 \+ 3 \+ 4 were asked for: choose a smaller horizon"
+    with pytest.raises(ValueError, match=too_long):
         imagine_episode(model(), episode(), context=3, horizon=4, start=4)
     with pytest.raises(ValueError, match="futures=0"):
         imagine_episode(model(), episode(), context=3, horizon=4, futures=0)

@@ -31,9 +31,11 @@ def counting(num_envs=1):
 def test_return_is_the_sum_of_rewards():
     # Counting pays 1, 2, ..., 10 and is cut off after 10 steps.
     result = evaluate_returns(FirstChoice(), counting(2), 3, seed=0)
-    assert result.returns.tolist() == [55, 55, 55]
+    assert result.values.tolist() == [55, 55, 55]
     assert result.lengths.tolist() == [10, 10, 10]
     np.testing.assert_allclose(result.interval, 55)
+    assert (result.mean, result.low, result.high) == (55, 55, 55)
+    assert isinstance(result.mean, float)
 
 
 def test_evaluation_does_not_explore():
@@ -52,4 +54,6 @@ def test_result_is_plain_numbers_for_json():
     read = json.loads(json.dumps(result.as_dict()))
     assert read["returns"] == [55, 55]
     assert read["return"] == {"mean": 55, "low": 55, "high": 55}
-    assert result.lines()[0] == "return 55 [55, 55] (mean and 95 % interval of 2 episodes)"
+    told = str(result).splitlines()
+    assert told[0] == "return 55 [55, 55] (mean and 95 % interval of 2 episodes)"
+    assert told[1].startswith("10 steps an episode, ")

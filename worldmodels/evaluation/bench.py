@@ -152,10 +152,10 @@ def planned_returns(
     found = []
     for seed in range(plans):
         search = decision(model, candidates=256, elites=25, iterations=4, seed=seed, exact=exact)
-        plans = repeat(search().actions, "1 H A -> N 1 H A", N=samples)
+        repeated = repeat(search().actions, "1 H A -> N 1 H A", N=samples)
         torch.manual_seed(seed)
         with torch.no_grad():
-            found.append(float(model.score(states, plans).mean()))
+            found.append(float(model.score(states, repeated).mean()))
     return np.array(found)
 
 

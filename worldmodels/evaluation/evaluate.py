@@ -22,7 +22,8 @@ class Report(NamedTuple):
 
     Attributes:
         run: what was evaluated.
-        actor: what acted (``planner``, ``policy``, ``guided planner``); None with recorded episodes.
+        actor: what acted: ``planner``, ``policy`` or ``guided planner``; None with recorded
+            episodes.
         returns: of the episodes that were played; None with recorded episodes.
         open_loop: errors of predictions by horizon; None for a model-free agent.
         episodes: what was played or read.

@@ -128,9 +128,7 @@ def imagine(
             store = data_of(subject, data)
             truth = recorded_episode(store, episode)
             title, frame_rate = store.spec.env, store.spec.frame_rate
-        record = imagine_episode(
-            subject.model, truth, context, horizon, futures, start, seed, acts
-        )
+        record = imagine_episode(subject.model, truth, context, horizon, futures, start, seed, acts)
     dream = Dream(record, frame_rate, title)
     return dream if out is None else dream.save(out)
 
@@ -139,8 +137,8 @@ def _check_draws(subject: Subject) -> None:
     # Before an episode is played.
     if subject.model.decoder is None:
         raise ValueError(
-            f"{subject.name} has no decoder to draw what it imagines: train one on its latents with "
-            "`worldmodels fit --only decoder --world_model RUN`"
+            f"{subject.name} has no decoder to draw what it imagines: train one on its latents "
+            "with `worldmodels fit --only decoder --world_model RUN`"
         )
 
 

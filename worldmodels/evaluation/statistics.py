@@ -33,8 +33,8 @@ def bootstrap_band(
 ) -> Band:
     """``bootstrap_interval`` at every one of H points, resampling whole rows.
 
-    Rows of the same group depend on each other (predictions of one episode): groups are resampled as
-    wholes then, each with all its rows. NaN stands for a missing value.
+    Rows of the same group depend on each other (predictions of one episode): groups are resampled
+    as wholes then, each with all its rows. NaN stands for a missing value.
     """
     if len(values) == 0:
         raise ValueError("no values to average: give at least one")
