@@ -1,11 +1,12 @@
-"""Does what a page of documentation says, in the working directory: python run_page.py PAGE
+"""Does what pages of documentation say, each in a folder: python run_page.py PAGE=FOLDER ...
 
 Programs and YAML whose first line is a comment with a path are written to that path, as a reader
-would. Commands run in this process. ``TINY`` lists all that is added to a command, ``NOT_RUN`` all
+would. Commands run in this process, which all pages share: loading torch takes seconds. ``TINY`` lists all that is added to a command, ``NOT_RUN`` all
 that is left out.
 """
 
 import gc
+import os
 import re
 import shlex
 import sys
@@ -13,15 +14,18 @@ from pathlib import Path
 
 import torch
 
-from worldmodels.cli import main
+from worldmodels.cli.main import main
 
 BLOCK = re.compile(r"^```(bash|python|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 NOT_RUN = {
-    "make demo": "installs, then trains for minutes: run by hand",
+    "pip install .": "the wheel has a test of its own",
+    "worldmodels demo": "trains for minutes: tests/training/test_demo.py runs it in tiny sizes",
     "make test": "would run this test in itself",
-    "worldmodels bench plan": "measures for a minute, and best on a quiet machine",
     "make check": "lints and type-checks: run on every change",
+    "worldmodels bench plan": "measures for a minute, and best on a quiet machine",
+    "worldmodels fit --config dreamerv3 --config pong --config 12M --trainer.accelerator gpu "
+    "--trainer.precision bf16-mixed": "needs a GPU; its options are parsed below",
 }
 
 SHORT = ["--updates=4", "--round_updates=2", "--batches.batch_size=2", "--batches.batch_length=6"]
@@ -29,16 +33,15 @@ MODEL = ["--model.decoder.depth=2", "--model.dynamics.deter=8", "--model.dynamic
 ENCODER = ["--model.encoder.depth=2"]
 PLANNER = ["--planner.horizon=2", "--planner.candidates=4", "--planner.elites=2"]
 WORLD = [
-    "--env.size=[16,16]", "--env.num_envs=2", "--collect.prefill=60", "--collect.episodes=2",
-    "--evaluate.episodes=2",
+    "--env.size=[16,16]", "--env.num_envs=2", "--collect.prefill=60", "--evaluate.episodes=2",
 ]  # fmt: skip
 # By the run's name: what makes a `fit` command tiny. Nothing else is added to any command.
 TINY = {
-    "demo": SHORT + MODEL + ENCODER + PLANNER + WORLD,
     "cliffhill": SHORT + MODEL + ENCODER + PLANNER + WORLD,
     "cliffhill --resume": ["--updates=6", *SHORT[1:], *MODEL, *ENCODER, *PLANNER, *WORLD],
     "reach": SHORT + MODEL + ENCODER + PLANNER + WORLD,
     "offline": SHORT + MODEL + ENCODER + PLANNER,
+    "inside": [*SHORT, "--behaviour.starts=4", "--behaviour.hidden=8"],
     "plugged": SHORT + MODEL + PLANNER + WORLD,
     "plugged-yaml": SHORT + MODEL + PLANNER + WORLD,
 }
@@ -72,9 +75,8 @@ def run_command(words):
     if " ".join(words) in NOT_RUN:
         return
     if words == ["export", "PYTHONPATH=."]:
-        sys.path.insert(0, str(Path.cwd()))
         return
-    assert words[0] == "worldmodels", f"neither a verb of ours nor in NOT_RUN: {words}"
+    assert words[0] == "worldmodels", f"neither a command of ours nor in NOT_RUN: {words}"
     assert main([*words[1:], *tiny(words)]) == 0, " ".join(words)
     # A run's recorder holds the lock of its folder until it is gone, as at a process's end.
     gc.collect()
@@ -82,25 +84,33 @@ def run_command(words):
 
 def run_page(page):
     """Does what a page says, in the working directory; returns the names its programs define."""
+    # As in a page's own process: its programs are importable from here, other pages' are not.
+    sys.path.insert(0, str(Path.cwd()))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "my_lab"]:
+        del sys.modules[name]
     names = {}
-    for language, text in blocks(page):
-        path = re.match(r"# (\S+\.(py|yaml))\n", text)
-        if path:
-            Path(path[1]).parent.mkdir(parents=True, exist_ok=True)
-            Path(path[1]).write_text(text)
-        elif language == "python":
-            exec(compile(text, str(page), "exec"), names)
-        elif language == "bash":
-            for words in commands(text):
-                run_command(words)
+    try:
+        for language, text in blocks(page):
+            path = re.match(r"# (\S+\.(py|yaml))\n", text)
+            if path:
+                Path(path[1]).parent.mkdir(parents=True, exist_ok=True)
+                Path(path[1]).write_text(text)
+            elif language == "python":
+                exec(compile(text, str(page), "exec"), names)
+            elif language == "bash":
+                for words in commands(text):
+                    run_command(words)
+    finally:
+        sys.path.remove(str(Path.cwd()))
     return names
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    # What `make demo` leaves behind, at a tiny size.
-    if "runs/demo" in blocks_text(Path(sys.argv[1])):
-        run_command(["worldmodels", "fit", "--config", "configs/demo.yaml", "--name", "demo"])
-    for name, value in run_page(Path(sys.argv[1])).items():
-        if isinstance(value, torch.Tensor):
-            print(f"{name} {tuple(value.shape)}")
+    for pair in sys.argv[1:]:
+        page, _, folder = pair.partition("=")
+        os.chdir(folder)
+        print(f"== {page}")
+        for name, value in run_page(Path(page)).items():
+            if isinstance(value, torch.Tensor):
+                print(f"{name} {tuple(value.shape)}")

@@ -1,8 +1,8 @@
-"""Every command and every program shown in the README and in docs/*.md is run, in order.
+"""Every command and program shown in the README and in the guides is run, in order.
 
-Each page has a process of its own, as its reader has: without the shape checks of the tests.
-``run_page.py`` lists what is added to a command and what is left out. Of the pages about
-behaviours and results, whose commands take hours, the ``fit`` commands are read and not run.
+The pages run in a process of their own, without the shape checks of the tests. ``run_page.py`` lists
+what is added to a command and what is left out. Of the pages about long trainings the ``fit``
+commands are read and not run. Every number in the README's table of results is held to its file.
 """
 
 import json
@@ -13,30 +13,42 @@ import sys
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from run_page import BLOCK, commands, run_page
 
-from worldmodels.training.fit import fit_parser
+from worldmodels.cli.fit import fit_parser
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-SHOWING = [page for page in PAGES if BLOCK.search(page.read_text())]
-BEHAVIOURS = sorted((ROOT / "docs" / "behaviours").glob("*.md"))
-LONG = BEHAVIOURS + sorted((ROOT / "docs" / "results").glob("*/README.md"))
+DOCS = ROOT / "docs"
+GUIDES = [
+    DOCS / "guides" / f"{name}.md"
+    for name in (
+        "train_on_your_environment", "plan", "learn_offline", "plug_in_a_part",
+        "read_the_dreams_errors",
+    )
+]  # fmt: skip
+RUN = [ROOT / "README.md", DOCS / "index.md", *GUIDES]
+READ = [
+    ROOT / "README.md", DOCS / "guides" / "learn_policies.md", DOCS / "guides" / "scale_out.md",
+    *sorted((DOCS / "results").glob("*/README.md")),
+]  # fmt: skip
+LINKED = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "data" / "README.md"]
 
 
-def do_page(page, folder):
-    """Runs a page in a folder that has what a checkout has; returns what was printed."""
-    (folder / "configs").symlink_to(ROOT / "configs")
-    (folder / "data").mkdir()
-    (folder / "data" / "pong-sample").symlink_to(ROOT / "data" / "pong-sample")
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Runs every page in a folder of its own; returns the folders and what was printed."""
+    folders = {page: tmp_path_factory.mktemp(page.stem) for page in RUN}
     done = subprocess.run(
-        [sys.executable, ROOT / "tests" / "run_page.py", page],
-        cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=300,
+        [
+            sys.executable, ROOT / "tests" / "run_page.py",
+            *(f"{page}={folder}" for page, folder in folders.items()),
+        ],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    return done.stdout
+    return folders, done.stdout
 
 
 def frames(video):
@@ -44,31 +56,35 @@ def frames(video):
         return sum(1 for _ in container.decode(video=0))
 
 
-def test_the_readme_does_what_it_says(tmp_path):
-    printed = do_page(ROOT / "README.md", tmp_path)
-    runs = tmp_path / "runs"
+def about(run):
+    return json.loads((run / "model" / "model.json").read_text())["agent"]
 
-    def updates(run):
-        return json.loads((runs / run / "run.json").read_text())["updates"]
 
-    def encoder(run):
-        about = json.loads((runs / run / "model" / "model.json").read_text())
-        part = about["agent"]["model"]["init_args"]["encoder"]
-        return part["class_path"], part["init_args"]["embed_dim"]
+def updates(run):
+    return json.loads((run / "run.json").read_text())["updates"]
 
-    assert updates("cliffhill") == 6  # 4, then 2 more after --resume
-    assert updates("reach") == updates("offline") == 4
-    assert encoder("plugged") == ("my_lab.nets.MyEncoder", 128)
-    assert encoder("plugged-yaml") == ("my_lab.nets.MyEncoder", 64)
-    assert frames(tmp_path / "dream.mp4") >= 45
-    assert frames(tmp_path / "cart.gif") >= 45
-    assert json.loads((runs / "demo" / "evaluation.json").read_text())["run"] == "runs/demo"
+
+def test_the_readme_does_what_it_says(pages):
+    folder = pages[0][ROOT / "README.md"]
+    assert updates(folder / "runs" / "cliffhill") == 6  # 4, then 2 more after --resume
+    assert updates(folder / "runs" / "offline") == 4
+    # Episodes are 50 steps long, the dream as long as one allows.
+    assert frames(folder / "dream.mp4") >= 45
+    assert frames(folder / "cart.gif") >= 45
+    evaluation = json.loads((folder / "runs" / "cliffhill" / "evaluation.json").read_text())
+    assert evaluation["run"] == "runs/cliffhill"
+
+
+def test_the_guides_do_what_they_say(pages):
+    folders, printed = pages
+    reach, _, offline, plugged, _ = (folders[guide] / "runs" for guide in GUIDES)
+    assert updates(reach / "reach") == updates(offline / "offline") == 4
+    encoders = [
+        about(plugged / run)["model"]["init_args"]["encoder"] for run in ("plugged", "plugged-yaml")
+    ]
+    assert [e["class_path"] for e in encoders] == ["my_lab.nets.MyEncoder"] * 2
+    assert [e["init_args"]["embed_dim"] for e in encoders] == [128, 64]
     assert "action (1, 1)" in printed
-
-
-@pytest.mark.parametrize("page", SHOWING[1:], ids=lambda page: page.name)
-def test_other_pages_do_what_they_say(page, tmp_path):
-    do_page(page, tmp_path)
 
 
 def test_a_command_that_fails_or_is_unknown_is_noticed(tmp_path, monkeypatch):
@@ -78,8 +94,37 @@ def test_a_command_that_fails_or_is_unknown_is_noticed(tmp_path, monkeypatch):
     with pytest.raises(AssertionError, match="data inspect nowhere"):
         run_page(page)
     page.write_text("```bash\nrm -r data\n```\n")
-    with pytest.raises(AssertionError, match="neither a verb of ours nor in NOT_RUN"):
+    with pytest.raises(AssertionError, match="neither a command of ours nor in NOT_RUN"):
         run_page(page)
+
+
+def test_the_quickstart_goes_from_an_environment_to_a_dream(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "scripts" / "quickstart.py").read_text()
+    code = [line for line in text.splitlines()[1:] if line and not line.startswith("#")]
+    assert len(code) <= 20
+    tiny = {
+        "num_envs=10": "num_envs=2, size=(16, 16)",
+        "env.action_space)\n": "env.action_space, partial(ConvEncoder, depth=2), "
+        "partial(GaussianRSSM, deter=8, hidden=8), partial(ConvDecoder, depth=2))\n",
+        "candidates=100, iterations=4, elites=10": "candidates=4, iterations=1, elites=2",
+        "prefill=2000": "prefill=100",
+        "updates=400": "updates=4",
+        "episodes=10": "episodes=2",
+    }
+    for given, small in tiny.items():
+        assert given in text
+        text = text.replace(given, small, 1)
+    names = {}
+    header = (
+        "from functools import partial\n"
+        "from worldmodels.dynamics import GaussianRSSM\n"
+        "from worldmodels.nn.decoders import ConvDecoder\n"
+        "from worldmodels.nn.encoders import ConvEncoder\n"
+    )
+    exec(compile(header + text, "quickstart.py", "exec"), names)
+    assert names["run"].metrics[-1]["update"] == 4
+    assert frames(tmp_path / "quickstart.mp4") >= 45
 
 
 def read_fits(page):
@@ -92,26 +137,72 @@ def read_fits(page):
     return len(found)
 
 
-@pytest.mark.parametrize("page", LONG, ids=lambda page: str(page.relative_to(ROOT / "docs")))
-def test_fit_commands_of_long_pages_have_options_and_recipes_that_exist(page, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    assert read_fits(page) > 0 or page not in BEHAVIOURS
+@pytest.mark.parametrize("page", READ, ids=lambda page: str(page.relative_to(ROOT)))
+def test_fit_commands_of_long_trainings_have_options_and_recipes_that_exist(page):
+    assert read_fits(page) > 0
 
 
 @pytest.mark.parametrize(
     ("command", "told"),
     [
-        ("    worldmodels fit --config configs/recipe/dreamr.yaml", "File does not exist"),
+        ("    worldmodels fit --config dreamr", "did you mean dreamer"),
         ("worldmodels fit --name a\nworldmodels fit --uptades 3", "unknown option --uptades"),
         ("worldmodels fit --behaviour ActorCritic \\\n  --behaviour.horizn 3", "horizn"),
     ],
 )
-def test_a_wrong_fit_command_is_noticed(tmp_path, monkeypatch, command, told):
-    monkeypatch.chdir(ROOT)
+def test_a_wrong_fit_command_is_noticed(tmp_path, command, told):
     page = tmp_path / "page.md"
     page.write_text(f"# Page\n\n```bash\n{command}\n```\n")
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises((ValueError, FileNotFoundError), match=told):
         read_fits(page)
+
+
+def test_the_front_page_shows_the_dream_and_the_numbers_of_their_files():
+    text = (ROOT / "README.md").read_text()
+    assert "docs/dream.gif" in "\n".join(text.splitlines()[:10])
+    assert 0 < (DOCS / "dream.gif").stat().st_size < 1_500_000
+    assert max(len(cell) for line in text.splitlines() for cell in line.split("|")) < 600
+    rows = {line.split("|")[2].split("`")[1]: line for line in results_table(text) if "`" in line}
+    cart = DOCS / "results" / "cartswing"
+    runs = [cart / f"dreamer-{seed}" for seed in range(3)]
+    evaluations = [
+        [row["eval/return_mean"] for row in lines(run) if "eval/return_mean" in row][-3:]
+        for run in runs
+    ]
+    records = [json.loads((run / "run.json").read_text()) for run in runs]
+    dreamer = rows["dreamer"]
+    assert "return " + ", ".join(f"{np.mean(last):.0f}" for last in evaluations) in dreamer
+    assert ", ".join(f"{r['seconds'] / 60:.0f}" for r in records) + " minutes" in dreamer
+    assert {r["env_steps"] * 4 for r in records} == {51_000}
+    assert "51,000 frames" in dreamer
+    students = json.loads((cart / "students.json").read_text())["returns"]
+    means = ", ".join(f"{np.mean(seed['student']):.0f}" for seed in students)
+    assert f"return {means}" in rows["distill"]
+    minutes = json.loads((cart / "distill-0" / "run.json").read_text())["seconds"] / 60
+    assert f"{minutes:.0f} minutes more" in rows["distill"]
+    pong = json.loads((DOCS / "results" / "pong" / "evaluation.json").read_text())["open_loop"]
+    model, copy = (pong["psnr"][who]["mean"][4] for who in ("model", "copy last frame"))
+    assert f"{model:.1f} dB, copied frame {copy:.1f}" in rows["pong_offline"]
+    record = json.loads((DOCS / "results" / "pong" / "run.json").read_text())
+    assert f"{record['env_steps']:,} steps" in rows["pong_offline"]
+    assert f"{record['seconds'] / 60:.0f} minutes" in rows["pong_offline"]
+
+
+def test_the_front_page_tells_how_many_studies_pass():
+    results = [json.loads(file.read_text()) for file in (DOCS / "results/studies").glob("*.json")]
+    names = {8: "eight", 16: "Sixteen"}
+    text = " ".join((ROOT / "README.md").read_text().split())
+    assert f"{names[len(results)]} [studies]" in text
+    assert f"{names[sum(result['passed'] for result in results)]} pass" in text
+
+
+def results_table(text):
+    part = text.split("## What learns what")[1].split("\n## ")[0]
+    return [line for line in part.splitlines() if line.startswith("|")]
+
+
+def lines(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def broken_links(page):
@@ -133,7 +224,7 @@ def slugs(page):
     return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
 
 
-@pytest.mark.parametrize("page", PAGES + LONG, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_files_and_headings(page):
     assert broken_links(page) == []
 
@@ -144,3 +235,7 @@ def test_a_broken_link_is_noticed(tmp_path):
     assert broken_links(page) == []
     page.write_text("# One\n[a](pages.md) [b](pages.md#one) [c](page.md#two) ![d](d.png) [e](#f)\n")
     assert broken_links(page) == ["pages.md", "pages.md#one", "page.md#two", "d.png", "#f"]
+
+
+def test_every_block_of_the_pages_is_of_a_language_that_is_run():
+    assert all(BLOCK.search(page.read_text()) for page in RUN)

@@ -6,6 +6,7 @@ loading imports classes and reads tensors; no pickle is executed.
 
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,8 @@ def describe_agent(agent: Agent) -> dict[str, Any]:
     """The options of ``build_agent`` that make an agent like this one, as plain data.
 
     Raises:
-        ValueError: when a part cannot be named in a configuration, such as a lambda.
+        ValueError: when a part cannot be named in a configuration, such as a lambda, or cannot be
+            rebuilt from its name.
     """
     actor, behaviour = agent.actor, agent.behaviour
     if isinstance(actor, MPC) and actor.guide is not behaviour:
@@ -90,7 +92,17 @@ def describe_agent(agent: Agent) -> dict[str, Any]:
     if isinstance(actor, MPC):
         options["planner"] = describe(actor.planner, ("action_space",))
         options["mpc"] = describe(actor, ("planner", "guide"))
+    _check_loads(json.dumps(options))
     return options
+
+
+@lru_cache(maxsize=4)
+def _check_loads(options: str) -> None:
+    """Refuses to save what could not be loaded, such as a function without annotations."""
+    try:
+        agent_parser().parse_object(json.loads(options))
+    except ArgumentError as error:
+        raise ValueError(f"this agent cannot be saved: {explain(error)}") from error
 
 
 def save_agent(folder: Path | str, agent: Agent, env: dict[str, Any]) -> None:

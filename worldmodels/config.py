@@ -8,6 +8,7 @@ import pkgutil
 import re
 from collections.abc import Iterable, Sequence
 from importlib.metadata import entry_points
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +73,23 @@ class OptionParser(ArgumentParser):
         files, rest = split_configs(arguments)
         configs = [argument for file in files for argument in ("--config", _content(file))]
         try:
-            return self.parse_args([*configs, *rest])
+            return self.parse_args([*configs, *self._with_flags(rest)])
         except ArgumentError as error:
             known = [name.removeprefix("--") for name in self._option_string_actions]
             raise ValueError(explain(error, known)) from error
+
+    def _with_flags(self, arguments: Sequence[str]) -> list[str]:
+        """A true-or-false option without a value, such as ``--resume``, is true."""
+        flags = {
+            name
+            for name, action in self._option_string_actions.items()
+            if getattr(action, "_typehint", None) is bool
+        }
+        given = []
+        for argument, following in pairwise([*arguments, "--"]):
+            bare = argument in flags and following.startswith("--")
+            given += [argument, "true"] if bare else [argument]
+        return given
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
         """See ``ArgumentParser.parse_args``."""
@@ -129,18 +143,23 @@ def split_configs(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
             continue
         files.append(find_config(value or next(left, "")))
     files.sort(key=_rank)
-    bases = [find_config(name) for file in files for name in _bases(file)]
+    bases = [base for file in files for base in _bases(file, (file,))]
     return [*dict.fromkeys(bases), *files], rest
 
 
-def find_config(name: str) -> Path:
+def find_config(name: str, beside: Path = Path()) -> Path:
     """A configuration file by its path, or a shipped one by its name (``dreamer``, ``cartswing``).
+
+    Args:
+        name: a path from here or from ``beside``, or a name.
+        beside: another folder to look in.
 
     Raises:
         FileNotFoundError: when there is none.
     """
-    if Path(name).is_file():
-        return Path(name)
+    for file in (Path(name), beside / name):
+        if file.is_file():
+            return file
     shipped = {file.stem: file for file in sorted(CONFIGS.rglob("*.yaml"))}
     if name not in shipped:
         raise FileNotFoundError(
@@ -154,9 +173,16 @@ def _rank(file: Path) -> int:
     return KINDS.index(kind) if kind in KINDS else len(KINDS)
 
 
-def _bases(file: Path) -> list[str]:
-    base = _loaded(file).get("base", [])
-    return [base] if isinstance(base, str) else list(base)
+def _bases(file: Path, above: tuple[Path, ...]) -> list[Path]:
+    """The files that a file builds on, and those that they build on before them."""
+    named = _loaded(file).get("base", [])
+    found = []
+    for name in [named] if isinstance(named, str) else named:
+        base = find_config(name, file.parent)
+        if base in above:
+            raise ValueError(f"{file}: base={name} builds on this file itself: remove one of them")
+        found += [*_bases(base, (*above, base)), base]
+    return found
 
 
 def _content(file: Path) -> str:

@@ -182,7 +182,9 @@ def describe(thing: Any, skip: Collection[str] = ()) -> Any:
     raise ValueError(f"{_short(thing)} cannot be saved: give a class, or plain data")
 
 
-def _described(thing: Any, arguments: Mapping[str, Any], skip: Collection[str]) -> dict[str, Any]:
+def _described(
+    thing: Any, arguments: Mapping[str, Any], skip: Collection[str]
+) -> dict[str, Any] | str:
     module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
     try:
         found = resolve_name(f"{module}:{name}")
@@ -193,8 +195,13 @@ def _described(thing: Any, arguments: Mapping[str, Any], skip: Collection[str]) 
             f"{_short(thing)} cannot be saved: give an importable class or function, or "
             "functools.partial of one"
         )
-    given = {k: describe(v) for k, v in arguments.items() if k not in skip}
-    return {"class_path": f"{module}.{name}"} | ({"init_args": given} if given else {})
+    path, given = (
+        f"{module}.{name}",
+        {k: describe(v) for k, v in arguments.items() if k not in skip},
+    )
+    if not given and not isinstance(thing, type):
+        return path  # the function itself; as a class path it would be called
+    return {"class_path": path} | ({"init_args": given} if given else {})
 
 
 def _short(thing: Any) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from worldmodels.agent import Agent
 from worldmodels.behaviours.base import Behaviour
+from worldmodels.checkpoint import build_agent
 from worldmodels.nn.distributions import OneHotStraightThrough
 from worldmodels.nn.encoders import ConvEncoder
 from worldmodels.planning import MPC, RandomShooting
@@ -72,6 +73,25 @@ def test_an_agent_knows_its_behaviour_whether_it_acts_or_guides():
     assert guided.behaviour is opinion
     names = [each.actor.name for each in (policy, planner, guided)]
     assert names == ["policy", "planner", "guided planner"]
+
+
+def test_a_behaviour_acts_alone_and_guides_a_planner_beside_it():
+    def build(**parts):
+        def model(obs_shape, space):
+            return chain(0.8)
+
+        return build_agent(SHAPE, CHOICES, model, **parts).actor
+
+    def behaviour(feature_dim, space):
+        return Opinion()
+
+    def planner(space):
+        return shooting()
+
+    assert build().name == "planner"
+    assert build(planner=planner).name == "planner"
+    assert build(behaviour=behaviour).name == "policy"
+    assert build(behaviour=behaviour, planner=planner).name == "guided planner"
 
 
 def test_the_planner_alone_sees_only_its_horizon():

@@ -123,6 +123,14 @@ def test_a_detached_copy_shares_the_numbers_and_passes_gradients_to_its_inputs_a
     assert torch.equal(copy.reward(feature), model.reward(feature))
 
 
+def test_a_detached_recurrent_layer_learns_nothing_either():
+    layer = torch.nn.GRU(2, 3)
+    x = torch.randn(4, 2, requires_grad=True)
+    detached(layer)(x)[0].sum().backward()
+    assert x.grad.abs().sum() > 0
+    assert all(grad is None for grad in gradients(layer))
+
+
 def test_a_frozen_part_of_the_model_stays_frozen():
     space = SPACES[0]
     model, batch = pixel_model(space, LATENTS[0]), pixels(space)

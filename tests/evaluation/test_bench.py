@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from worldmodels.nn import precision
 from worldmodels.evaluation import bench
+from worldmodels.nn import precision
 from worldmodels.nn.heads import ContinueHead
 
 STEP = 36 * 200 + 400 * 600 + 200 * 200 + 200 * 60

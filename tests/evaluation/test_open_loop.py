@@ -45,7 +45,7 @@ class Flat(Decoder):
 
 
 class Drifting(Dynamics):
-    """An action of 1 adds 10 levels; each predicted step is wrong by ``drift``, seen ones are not."""
+    """An action of 1 adds 10 levels; predicted steps are wrong by ``drift``, seen ones are not."""
 
     drift, noise = 2.0, 0.0
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from worldmodels.replay import datamodule
 from worldmodels.replay.buffer import ReplayBuffer
-from worldmodels.replay.datamodule import ReplayDataModule, ValidatedReplayDataModule
+from worldmodels.replay.datamodule import ReplayDataModule
 from worldmodels.types import Batch
 
 SIZES: dict[str, Any] = {"batch_size": 3, "batch_length": 5}
@@ -76,16 +76,13 @@ class Recorder(L.LightningModule):
     def __init__(self, data: ReplayDataModule):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(()))
-        self.batches, self.cursors, self.validated = [], [], []
+        self.batches, self.cursors = [], []
         self.cursor = lambda: data.batches
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         self.batches.append(batch)
         self.cursors.append(self.cursor())
         return self.weight * batch.reward.sum()
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.validated.append(batch)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), 1e-3)
@@ -100,7 +97,6 @@ def trained(data: ReplayDataModule, folder: Path, epochs: int, resume: Path | No
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
-        num_sanity_val_steps=0,
         reload_dataloaders_every_n_epochs=1,
     )
     trainer.fit(module, data, ckpt_path=resume, weights_only=True)
@@ -119,19 +115,8 @@ def test_lightning_prefetches_nothing_and_resumes_at_the_next_batch(
     assert_batches(second.batches, buffer, [(2, 0, k) for k in range(6, 9)])
 
 
-def test_validation_sees_the_same_held_out_batches_every_time(tmp_path: Path):
-    buffer = ReplayBuffer(record(tmp_path, [3] * 20), held_out=0.3)
-    data = ValidatedReplayDataModule(buffer, 1, 2, **SIZES, validation_batches=2)
-    module = trained(data, tmp_path, 2, None)
-    once = [buffer.sample_held_out(3, 5, (2, 0, 0, 1, k)) for k in range(2)]
-    for batch, expected in zip(module.validated, once * 2, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(batch, expected, strict=True))
-
-
-def test_sizes_below_one_and_a_missing_share_are_refused_by_name(buffer: ReplayBuffer):
+def test_sizes_below_one_are_refused_by_name(buffer: ReplayBuffer):
     with pytest.raises(ValueError, match="batch_length=0: choose 1 or more"):
         ReplayDataModule(buffer, 1, 0, batch_length=0)
     with pytest.raises(ValueError, match="batches=0: choose 1 or more"):
         ReplayDataModule(buffer, 0, 0)
-    with pytest.raises(ValueError, match="held_out=0: give ReplayBuffer a share"):
-        ValidatedReplayDataModule(buffer, 1, 0)

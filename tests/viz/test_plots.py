@@ -8,9 +8,9 @@ from worldmodels.viz.plots import (
     Outcomes,
     Panel,
     error_by_horizon,
-    imagined_against_realised,
     interval_chart,
     learning_curves,
+    predicted_against_actual,
     save_figure,
 )
 
@@ -76,9 +76,9 @@ def test_chart_lists_rows_from_the_top_with_exact_intervals():
     assert axes.lines[-1].get_xdata() == [12, 12]
 
 
-def test_promises_are_above_what_was_realised():
-    group = Outcomes(imagined=np.array([5.0, 6]), realised=np.array([1.0, 2]))
-    axes = imagined_against_realised({"round 0": group}).axes[0]
+def test_predictions_that_are_too_high_lie_above_the_diagonal():
+    group = Outcomes(predicted=np.array([5.0, 6]), actual=np.array([1.0, 2]))
+    axes = predicted_against_actual({"round 0": group}).axes[0]
     points = next(c for c in axes.collections if isinstance(c, PathCollection))
     assert points.get_offsets().tolist() == [[1, 5], [2, 6]]
     assert axes.get_xlim() == axes.get_ylim()

@@ -2,7 +2,7 @@ import av
 import numpy as np
 import pytest
 
-from worldmodels.viz.video import _durations, read_video, whole_file, write_video
+from worldmodels.viz.video import _WRITERS, _durations, read_video, write_video
 
 
 def blocks(count=6, height=32, width=48):
@@ -73,17 +73,18 @@ def test_rounded_durations_add_up():
     assert sum(_durations(300, 30.0, unit=10)) == 10_000
 
 
-def test_interrupted_write_leaves_the_old_file_and_no_rest(tmp_path):
-    path = tmp_path / "a.gif"
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".mp4"])
+def test_interrupted_write_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch, suffix):
+    path = tmp_path / f"a{suffix}"
     path.write_text("old")
 
-    def interrupted():
-        with whole_file(path) as temporary:
-            temporary.write_text("half")
-            raise KeyboardInterrupt
+    def interrupted(temporary, frames, fps):
+        temporary.write_text("half")
+        raise KeyboardInterrupt
 
+    monkeypatch.setitem(_WRITERS, suffix, interrupted)
     with pytest.raises(KeyboardInterrupt):
-        interrupted()
+        write_video(path, blocks(2), 10.0)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

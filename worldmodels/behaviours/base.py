@@ -130,4 +130,7 @@ def detached(module: Module) -> Module:
     parameters = {k: p if p is None else p.detach() for k, p in module._parameters.items()}
     children = {k: m if m is None else detached(m) for k, m in module._modules.items()}
     clone.__dict__ = module.__dict__ | {"_parameters": parameters, "_modules": children}
+    if isinstance(module, nn.RNNBase):
+        # GRU and LSTM layers read their parameters from a list of their own.
+        clone.__dict__["_flat_weights"] = [parameters[name] for name in module._flat_weights_names]
     return clone

@@ -35,7 +35,7 @@ class Critic(nn.Module):
 
     def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
         """The expected return."""
-        return self.head(feature)
+        return self.head(feature)  # *batch
 
     def loss(
         self, feature: Float[Tensor, "*batch F"], returns: Float[Tensor, "*batch"]

@@ -141,9 +141,8 @@ class Distillation(Behaviour):
     def query_teacher(self, world_model: WorldModel, starts: StartStates) -> Labels:
         """The teacher's actions in some replayed states, and in some that the student reaches."""
         state, continues = self._query_states(world_model, starts)  # N ...; N
-        extra = policy_proposals(
-            world_model, self, state, self.teacher.horizon, self.proposals
-        )  # N P H A
+        horizon = self.teacher.horizon
+        extra = policy_proposals(world_model, self, state, horizon, self.proposals)  # N P H A
         init = self.teacher.initial(len(continues)).to(extra)  # N H A
         score = partial(world_model.score, value=self.value)
         plan = self.teacher.plan(score, state, init, proposals=extra)

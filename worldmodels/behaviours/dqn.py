@@ -25,7 +25,7 @@ class DQN(Algorithm):
         hidden: width of the network.
         layers: its hidden layers.
         learning_rate: its learning rate.
-        tau: how fast the target follows it.
+        tau: share of the network in its moving-average target after every update.
 
     Raises:
         ValueError: when actions are continuous, or ``exploration`` is not a probability above 0.

@@ -34,7 +34,7 @@ class PPO(Algorithm):
         layers: hidden layers of actor and critic.
         actor_learning_rate: of the actor.
         critic_learning_rate: of the critic.
-        tau: how fast the critic's target follows it.
+        tau: share of the critic in its moving-average target after every update.
 
     Raises:
         ValueError: when an option is out of its range.

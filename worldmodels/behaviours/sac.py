@@ -32,7 +32,7 @@ class SAC(Algorithm):
         actor_learning_rate: of the actor.
         critic_learning_rate: of both critics.
         temperature_learning_rate: of the temperature's logarithm.
-        tau: how fast the critics' targets follow them.
+        tau: share of the critics in their moving-average targets after every update.
         value_scale: the rough size of returns, and the unit of the continuous actions' critics
             (those of discrete actions fit any size).
 

@@ -51,19 +51,23 @@ def fit(arguments: Sequence[str], callbacks: Sequence[L.Callback] = ()) -> Run:
     parts = parser.instantiate(options)
     L.seed_everything(options.seed, verbose=False)
     env = None if options.env.id is None else make_env(**options.env.as_dict())
-    agent = _agent(options, parts, env)
-    rest = {k: v for k, v in parts.as_dict().items() if k not in (*AGENT, "env", "config")}
-    return train(agent, env, **rest, callbacks=callbacks)
+    try:
+        agent = _agent(options, parts, env)
+        rest = {k: v for k, v in parts.as_dict().items() if k not in (*AGENT, "env", "config")}
+        return train(agent, env, **rest, callbacks=callbacks)
+    finally:
+        if env is not None:
+            env.close()
 
 
 def _agent(options: Namespace, parts: Namespace, env: PixelEnv | None) -> Agent:
     if options.only is not None:
         if options.world_model is None:
-            raise ValueError("--only decoder trains a decoder for --world_model RUN: give that, too")
+            raise ValueError(
+                "--only decoder trains a decoder for --world_model RUN: give that, too"
+            )
         return load(options.world_model)
     if env is None and options.data is None:
         raise ValueError("give --env.id to learn online, or --data to learn from recorded episodes")
     shown = read_spec(Path(options.data)) if env is None else env
-    return build_agent(
-        shown.obs_shape, shown.action_space, **{name: parts[name] for name in AGENT}
-    )
+    return build_agent(shown.obs_shape, shown.action_space, **{name: parts[name] for name in AGENT})

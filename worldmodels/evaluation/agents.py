@@ -233,5 +233,6 @@ def _built(space: ActionSpace, given: dict[str, Any]) -> Planner:
     try:
         parts = parser.instantiate(parser.parse_object({"planner": given}))
     except ArgumentError as error:
-        raise ValueError(explain(error)) from error
+        reason = explain(error).removeprefix("--planner: ")
+        raise ValueError(f"planner {given['class_path']}: {reason}") from error
     return parts["planner"](space)

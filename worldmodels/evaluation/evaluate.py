@@ -36,10 +36,9 @@ class Report(NamedTuple):
     episodes: list[Episode]
 
     def __str__(self) -> str:
-        parts = [] if self.returns is None else [f"the {self.actor} acts", str(self.returns)]
-        if self.open_loop is not None:
-            parts.append(str(self.open_loop))
-        return "\n".join([f"{self.run}: {parts[0]}", *parts[1:]]) if parts else self.run
+        acts = f"the {self.actor} acts" if self.actor else f"{len(self.episodes)} recorded episodes"
+        found = [part for part in (self.returns, self.open_loop) if part is not None]
+        return "\n".join([f"{self.run}: {acts}", *map(str, found)])
 
     __repr__ = __str__
 

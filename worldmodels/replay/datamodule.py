@@ -109,55 +109,6 @@ class ReplayDataModule(L.LightningDataModule):
         self.batches = state_dict["batches"]
 
 
-class ValidatedReplayDataModule(ReplayDataModule):
-    """Training batches, and the same validation batches every time from held-out episodes.
-
-    Args:
-        buffer: with a share of its episodes held out.
-        batches_per_epoch: as in ``ReplayDataModule``.
-        seed: as in ``ReplayDataModule``.
-        batch_size: as in ``ReplayDataModule``.
-        batch_length: as in ``ReplayDataModule``.
-        num_workers: as in ``ReplayDataModule``.
-        pin_memory: as in ``ReplayDataModule``.
-        validation_batches: batches of one validation.
-
-    Raises:
-        ValueError: when the buffer holds nothing out, or a size is below 1.
-    """
-
-    def __init__(
-        self,
-        buffer: ReplayBuffer,
-        batches_per_epoch: int,
-        seed: int,
-        batch_size: int = 16,
-        batch_length: int = 64,
-        num_workers: int = 0,
-        pin_memory: bool = False,
-        validation_batches: int = 10,
-    ):
-        if not buffer.held_out:
-            raise ValueError("the buffer has held_out=0: give ReplayBuffer a share such as 0.1")
-        super().__init__(
-            buffer, batches_per_epoch, seed, batch_size, batch_length, num_workers, pin_memory
-        )
-        self.validation_batches = validation_batches
-        self.val_dataloader()
-
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """The loader of validation batches."""
-        dataset = SequenceDataset(
-            self.buffer.sample_held_out,
-            self.validation_batches,
-            self.batch_size,
-            self.batch_length,
-            # With the batch's number five numbers, where training has three: no seed is shared.
-            seed=(self.seed, _rank(), 0, 1),
-        )
-        return DataLoader(dataset, batch_size=None, generator=torch.Generator())
-
-
 class _CountingLoader(DataLoader[Batch]):
     """A stock loader that reads and moves the data module's cursor, in this process alone."""
 

@@ -1,4 +1,4 @@
-"""Short dreams from every visited state, against dreams from the starts of episodes alone."""
+"""Short rollouts from every visited state, against rollouts from the starts of episodes alone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from worldmodels.studies.learners import (
     SAC_SMALL,
     STEPS,
     QuickBox,
-    augmented,
     box,
-    learned_model,
+    learn_augmented,
+    learn_model,
+    learn_model_free,
     mean_return,
     record,
-    twin,
 )
 from worldmodels.studies.results import Check, Numbers, Results
 
 EVERY, START, FULL = "3 steps, every state", "3 steps, starts", "30 steps, starts"
-TWIN, MORE = "model-free", "model-free, 5 times the data"
+FREE, MORE = "model-free", "model-free, 5 times the data"
 ROLLOUTS: Mapping[str, tuple[int, type[Branches]]] = MappingProxyType(
     {EVERY: (3, EveryState), START: (3, EpisodeStarts), FULL: (STEPS, EpisodeStarts)}
 )
@@ -33,10 +33,11 @@ ROLLOUTS: Mapping[str, tuple[int, type[Branches]]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Augmentation(Study):
-    """SAC on a quick GlitchBox: one buffer, one model for all arms that dream.
+    """SAC on a quick GlitchBox: one buffer, one model for all variants that imagine.
 
     All learn from the same episodes of a wanderer, which cover the disc and the glitch around it,
-    so nobody is helped by better exploration. Every arm that dreams imagines as many transitions.
+    so nobody is helped by better exploration. Every variant that has the model imagines as many
+    transitions.
     """
 
     claim: ClassVar[str] = (
@@ -50,11 +51,11 @@ class Augmentation(Study):
         "The first also return more than the model-free twin with five times the env steps, which "
         "therefore needs more than five times as many to get there."
     )
-    arms: ClassVar[tuple[Variant, ...]] = (
+    variants: ClassVar[tuple[Variant, ...]] = (
         Variant(EVERY, Role.METHOD, "rollouts of 3 steps from any replayed state"),
         Variant(START, Role.BASELINE, "as many transitions, from first states of episodes"),
         Variant(FULL, Role.BASELINE, "as many transitions, in rollouts as long as an episode"),
-        Variant(TWIN, Role.ABLATION, "the same episodes and updates of the algorithm, no model"),
+        Variant(FREE, Role.ABLATION, "the same episodes and updates of the learner, no model"),
         Variant(MORE, Role.BASELINE, "no model, five times the episodes and twice the updates"),
     )
     measures: ClassVar[Mapping[str, str]] = MappingProxyType(
@@ -72,35 +73,36 @@ class Augmentation(Study):
         return cls(episodes=20, model_updates=4, updates=3, measured=4)
 
     def run(self, seed: int, folder: Path) -> Numbers:
-        """One buffer, one model, and its twin."""
-        store, env = record(folder / "data", QuickBox, self.episodes, seed), box(QuickBox, 1)
-        model = learned_model(store, env, self.model_updates, seed)
+        """One buffer, one model, and none."""
+        data, env = record(folder / "data", QuickBox, self.episodes, seed), box(QuickBox, 1)
+        model = learn_model(folder / "model", data, env, self.model_updates, seed)
         agents = {}
         for name, (length, branches) in ROLLOUTS.items():
-            behaviour = MBPO(
-                model.dynamics.feature_dim,
-                model.action_space,
-                SAC_SMALL,
-                partial(FixedLength, length),
+            behaviour = partial(
+                MBPO,
+                algorithm=SAC_SMALL,
+                length=partial(FixedLength, length),
                 real_ratio=0.1,
                 starts=self.transitions // length,
                 branches=branches,
             )
-            agents[name] = augmented(model, store, behaviour, self.updates, seed)
-        agents[TWIN] = twin(store, env, SAC_SMALL, self.updates, seed)
+            run = folder / name
+            agents[name] = learn_augmented(run, data, model, behaviour, self.updates, seed)
         more = record(folder / "more", QuickBox, 5 * self.episodes, seed)
-        agents[MORE] = twin(more, env, SAC_SMALL, 2 * self.updates, seed)
+        for name, episodes, updates in ((FREE, data, self.updates), (MORE, more, 2 * self.updates)):
+            run = folder / name
+            agents[name] = learn_model_free(run, episodes, env, SAC_SMALL, updates, seed)
         return {
             name: {RETURN: mean_return(agent, QuickBox, self.measured, seed)}
             for name, agent in agents.items()
         }
 
     def verdict(self, results: Results) -> list[Check]:
-        """The order of the three, and the twin's five times as many steps."""
+        """The order of the three, and five times as many steps without a model."""
         return [above(results, *pair) for pair in ((EVERY, START), (START, FULL), (EVERY, MORE))]
 
 
-def above(results: Results, arm: str, other: str) -> Check:
-    """The mean of one arm lies above that of another; the interval is told."""
-    lead = results.lead(arm, other, RETURN)
-    return Check(f"{RETURN}: {arm} above {other} by {lead}, mean above 0", lead.mean > 0)
+def above(results: Results, variant: str, other: str) -> Check:
+    """The mean of one variant lies above that of another; the interval is told."""
+    lead = results.lead(variant, other, RETURN)
+    return Check(f"{RETURN}: {variant} above {other} by {lead}, mean above 0", lead.mean > 0)

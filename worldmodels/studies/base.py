@@ -1,4 +1,4 @@
-"""What a study is: one claim, a rule written before the run, arms, and what a seed measures."""
+"""What a study is: one claim, a rule written before the run, variants, and what a seed measures."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -9,18 +9,18 @@ from typing import ClassVar, NamedTuple
 
 from matplotlib.figure import Figure
 
-from worldmodels.studies.figure import arm_panels
+from worldmodels.studies.figure import variant_panels
 from worldmodels.studies.results import Check, Numbers, Results
 
 
 class Role(StrEnum):
-    """Why an arm is there."""
+    """Why a variant is there."""
 
-    FAILING = "failing"
-    """What the claim says does not work."""
-    FIXING = "fixing"
-    """What it says does."""
-    CONTROL = "control"
+    BASELINE = "baseline"
+    """What the claim says does not work, or works less well."""
+    METHOD = "method"
+    """What it says works."""
+    ABLATION = "ablation"
     """The same extra data or compute without the idea."""
 
 
@@ -42,13 +42,13 @@ class Study(ABC):
     Attributes:
         claim: what is to be shown, in one sentence.
         rule: when it counts as shown; written before the run, and not moved after it.
-        arms: what is compared.
+        variants: what is compared.
         measures: what is measured, with what it means and its unit, in the order of the figure.
     """
 
     claim: ClassVar[str]
     rule: ClassVar[str]
-    arms: ClassVar[tuple[Variant, ...]]
+    variants: ClassVar[tuple[Variant, ...]]
     measures: ClassVar[Mapping[str, str]]
 
     @classmethod
@@ -58,7 +58,7 @@ class Study(ABC):
 
     @abstractmethod
     def run(self, seed: int, folder: Path) -> Numbers:
-        """Measures every arm once.
+        """Measures every variant once.
 
         Args:
             seed: all randomness follows from it.
@@ -70,5 +70,5 @@ class Study(ABC):
         """The rule's conditions, each with whether it holds; all of them must."""
 
     def figure(self, results: Results) -> Figure:
-        """One panel per measure: the arms with every seed and their intervals."""
-        return arm_panels(results, self.measures, self.claim)
+        """One panel per measure: the variants with every seed and their intervals."""
+        return variant_panels(results, self.measures, self.claim)

@@ -1,7 +1,7 @@
 """The equations of the built-in world CartSwing in torch: exact, or with parameters to be fitted.
 
-They are those of ``envs/cart_swing.py`` (a test holds them equal), differentiable in the state,
-the action and the physical parameters.
+They are those of ``envs/worlds/cart_swing.py`` (a test holds them equal), differentiable in the
+state, the action and the physical parameters.
 """
 
 from math import log
@@ -45,7 +45,7 @@ class CartEquations(nn.Module):
     Attributes:
         log: the logarithms of the parameters, in the order of ``CartParameters``.
 
-    Reference: see ``envs/cart_swing.py``.
+    Reference: see ``envs/worlds/cart_swing.py``.
     """
 
     time_step = 0.01

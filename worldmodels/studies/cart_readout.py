@@ -7,7 +7,7 @@ from torch import Tensor
 from worldmodels.nn.encoders import Encoder
 from worldmodels.types import ObsShape
 
-# Pixels per metre, and the rail's row (as drawn by envs/cart_swing.py).
+# Pixels per metre, and the rail's row (as drawn by envs/worlds/cart_swing.py).
 _SCALE, _RAIL = 15.0, 32.0
 # Cart, pole and hinge cap in RGB; beside the hinge a pixel shows these three alone.
 _COLOURS = ((52.0, 84.0, 140.0), (226.0, 104.0, 40.0), (250.0, 232.0, 190.0))

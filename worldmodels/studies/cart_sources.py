@@ -90,7 +90,7 @@ class ExactCartSwing(CartDynamics):
 
 
 class FittedCartSwing(CartDynamics):
-    """The right equations with unknown parameters: learned by gradient, or by ``fitting.py``.
+    """The right equations with unknown parameters: learned by gradient, or by ``cart_fitting.py``.
 
     Args:
         embed_dim: E, at least 2.

@@ -1,8 +1,8 @@
 """The project's studies by name; any other one is named ``package.module:Class``."""
 
 import pkgutil
-from difflib import get_close_matches
 
+from worldmodels.checks import did_you_mean
 from worldmodels.studies.base import Study
 
 STUDIES = {
@@ -33,9 +33,7 @@ def find_study(name: str) -> type[Study]:
         TypeError: when the name leads to something else.
     """
     if name not in STUDIES and ":" not in name:
-        close = get_close_matches(name, STUDIES, 1)
-        hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(STUDIES)}"
-        raise ValueError(f"no study '{name}': {hint}")
+        raise ValueError(f"no study '{name}': {did_you_mean(name, STUDIES)}")
     path = STUDIES.get(name, name)
     try:
         found = pkgutil.resolve_name(path)

@@ -1,12 +1,12 @@
 """The cliff: random data does not show what a planner will do, its own data does."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -16,13 +16,15 @@ from worldmodels.envs.make import make_env
 from worldmodels.envs.world_env import WorldVectorEnv
 from worldmodels.envs.worlds.cliff_hill import CliffHill
 from worldmodels.evaluation import evaluate_returns
-from worldmodels.evaluation.compare import Entrant, compare, plan_promise
+from worldmodels.evaluation.agents import NamedAgent, horizon_of, plan_value
+from worldmodels.evaluation.compare import compare_agents
 from worldmodels.studies.base import Role, Study, Variant
-from worldmodels.studies.learning import learn, random_data
+from worldmodels.studies.learning import COPIES, learn, random_data
 from worldmodels.studies.results import Check, Numbers, Results
+from worldmodels.training.settings import Collect
 
 RANDOM, OWN, MORE = "random data", "one round of its own", "as much more random data"
-FALLS, SHORT, PROMISED, REALISED = "falls", "short of the edge", "promised", "realised"
+FALLS, SHORT, PREDICTED, ACTUAL = "falls", "short of the edge", "promised", "realised"
 ID = "worldmodels/CliffHill-v0"
 NO_REST = 1.0
 
@@ -41,7 +43,7 @@ class Cliff(Study):
         "5 % end in a fall, and the others end 0.1 or less below the edge on average. With as many "
         "random transitions instead at least 80 % still end in a fall."
     )
-    arms: ClassVar[tuple[Variant, ...]] = (
+    variants: ClassVar[tuple[Variant, ...]] = (
         Variant(RANDOM, Role.BASELINE, "after the first round of updates, on random episodes"),
         Variant(OWN, Role.METHOD, "then its own plans are executed, recorded and learned from"),
         Variant(
@@ -52,8 +54,8 @@ class Cliff(Study):
         {
             FALLS: "share of episodes that end in a fall",
             SHORT: "distance below the edge at the end, of those who stand (1 where nobody does)",
-            PROMISED: "discounted return over the horizon that plans promise, mean over decisions",
-            REALISED: "what the same decisions got",
+            PREDICTED: "discounted return over the horizon that plans promise, mean over decisions",
+            ACTUAL: "what the same decisions got",
         }
     )
     prefill: int = 3000
@@ -68,28 +70,27 @@ class Cliff(Study):
 
     def run(self, seed: int, folder: Path) -> Numbers:
         """Two rounds, the second one in two versions from the same checkpoint."""
-        first = {
-            "env.id": ID,
-            "collect.prefill": self.prefill,
-            "updates": self.round_updates,
-            "round_updates": self.round_updates,
-        }
-        numbers = {RANDOM: self._measure(learn(folder / "own", seed, first), seed)}
+        env, updates = make_env(ID, COPIES), self.round_updates
+        # A fifth of an update for every step, at 16 sequences of 20 rows.
+        own = Collect(prefill=self.prefill, replay_ratio=64.0)
+        first = learn(folder / "own", env, seed, updates, own)
+        numbers = {RANDOM: self._measure(first.agent, seed)}
         shutil.copytree(folder / "own", folder / "more")
-        second = first | {"updates": 2 * self.round_updates}
-        numbers[OWN] = self._measure(learn(folder / "own", seed, second, resume=True), seed)
-        steps = json.loads((folder / "own" / "run.json").read_text())["env_steps"]
-        control = second | random_data(steps, 2 * self.round_updates)
-        control |= {"round_updates": self.round_updates}
-        numbers[MORE] = self._measure(learn(folder / "more", seed, control, resume=True), seed)
+        second = partial(
+            learn, env=env, seed=seed, updates=2 * updates, round_updates=updates, resume=True
+        )
+        mended = second(folder / "own", collect=own)
+        numbers[OWN] = self._measure(mended.agent, seed)
+        more = second(folder / "more", collect=random_data(mended.record["env_steps"]))
+        numbers[MORE] = self._measure(more.agent, seed)
         return numbers
 
     def verdict(self, results: Results) -> list[Check]:
         """Falls before, none after, and not for want of data."""
-        half = 0.5 * results.interval(RANDOM, PROMISED).mean
+        half = 0.5 * results.interval(RANDOM, PREDICTED).mean
         return [
             results.at_least(RANDOM, FALLS, 0.9),
-            results.at_most(RANDOM, REALISED, half),
+            results.at_most(RANDOM, ACTUAL, half),
             results.at_most(OWN, FALLS, 0.05),
             results.at_most(OWN, SHORT, 0.1),
             results.at_least(MORE, FALLS, 0.8),
@@ -97,21 +98,18 @@ class Cliff(Study):
 
     def _measure(self, agent: Agent, seed: int) -> dict[str, float]:
         world = CliffHill(above_share=0.0)
-        options: dict[str, Any] = {"world": world}
+        options = {"world": world}
         hills = make_env(ID, num_envs=self.episodes, options=options)
         played = evaluate_returns(agent, hills, self.episodes, _hill_seed(seed)).episodes
         heights = np.array([episode.reward[-1] for episode in played], dtype=float)
         _, info = WorldVectorEnv(world, self.episodes).reset(seed=_hill_seed(seed))
-        (kept,) = compare(
-            [Entrant("planner", agent, plan_promise)],
-            make_env(ID, options=options),
-            self.compared,
-            _hill_seed(seed),
-        )
+        planner = NamedAgent("planner", agent, horizon_of(agent), plan_value)
+        hill = make_env(ID, options=options)
+        (row,) = compare_agents([planner], hill, self.compared, _hill_seed(seed))
         return {
             **stops(heights, info["edge"]),
-            PROMISED: float(np.nanmean(kept.promised)),
-            REALISED: float(np.nanmean(kept.realised)),
+            PREDICTED: float(np.nanmean(row.episode_predicted)),
+            ACTUAL: float(np.nanmean(row.episode_actual)),
         }
 
 
@@ -129,5 +127,5 @@ def stops(heights: Float[np.ndarray, " N"], edge: Float[np.ndarray, " N"]) -> di
 
 
 def _hill_seed(seed: int) -> int:
-    """Of the episodes measured: the same for each arm, and far from those of training."""
+    """Of the episodes measured: the same for each variant, and far from those of training."""
     return 1000 + 100 * seed

@@ -9,9 +9,11 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
+from einops import repeat
 
 from worldmodels.envs.worlds.gust_road import GustRoad
-from worldmodels.planning import ICEM, MPC
+from worldmodels.planning import ICEM
+from worldmodels.planning.base import roll
 from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.exact import world_score
 from worldmodels.studies.results import Check, Numbers, Results
@@ -44,7 +46,7 @@ class ClosedLoop(Study):
         "next more frequent one. An open loop with at least as much search as replanning every "
         "step still succeeds in at most 20 %."
     )
-    arms: ClassVar[tuple[Variant, ...]] = (
+    variants: ClassVar[tuple[Variant, ...]] = (
         Variant(OPEN, Role.BASELINE, "one plan of 50 steps"),
         *(
             Variant(name, Role.METHOD, f"plans again after {k} steps")
@@ -69,12 +71,12 @@ class ClosedLoop(Study):
         return cls(episodes=2)
 
     def run(self, seed: int, folder: Path) -> Numbers:
-        """The same roads and gusts for every arm."""
-        arms = {name: (every, self.candidates) for name, every in EVERY.items()}
+        """The same roads and gusts for every variant."""
+        plans = {name: (every, self.candidates) for name, every in EVERY.items()}
         # A tenth more: the shares of the population are rounded.
-        arms[SEARCHED] = (EVERY[OPEN], round(1.1 * EVERY[OPEN] * self.candidates))
+        plans[SEARCHED] = (EVERY[OPEN], round(1.1 * EVERY[OPEN] * self.candidates))
         numbers = {}
-        for name, (every, candidates) in arms.items():
+        for name, (every, candidates) in plans.items():
             calm, gusts = (
                 drive(GustRoad(sigma), every, candidates, self.episodes, seed)
                 for sigma in (0.0, GustRoad().sigma)
@@ -104,19 +106,23 @@ class ClosedLoop(Study):
 
 def drive(world: GustRoad, every: int, candidates: int, episodes: int, seed: int) -> Drive:
     """Drives whole episodes; a plan covers 12 steps, or as many as are driven before the next."""
-    calm = GustRoad(sigma=0.0)
     elites = candidates // 10
     planner = ICEM(
         world.action_space, max(every, SIGHT), candidates, iterations=ITERATIONS, elites=elites,
         kept_elites=max(1, elites // 3),
     )  # fmt: skip
-    controller = MPC(planner, every)
+    score = world_score(GustRoad(sigma=0.0))
     generator = torch.Generator().manual_seed(seed)
     state = world.reset(np.random.default_rng(seed), episodes)
-    plan, first = controller.initial(episodes), torch.ones(episodes, dtype=torch.bool)
-    for _ in range(world.time_limit):
-        score = world_score(calm, state)
-        action, plan = controller.step(score, plan, first, generator)
-        first = torch.zeros_like(first)
+    params = planner.initial(episodes)  # B H A
+    idle = repeat(planner.distribution.mode(params), "B H A -> B P H A", P=planner.kept_elites)
+    kept, spent = idle, 0
+    for step in range(world.time_limit):
+        if step % every == 0:
+            # As MPC does, whose model is a learned one: the last plan and its elites are shifted.
+            plan = planner.plan(score, state, params, generator, kept)
+            params, kept = planner.roll(plan.params, every), roll(plan.elites, idle, every)
+            spent += plan.evaluations
+        action = plan.actions[:, step % every]  # B A
         state = world.step(state, action.double().numpy()).state
-    return Drive(float((~state.left).mean()), float(plan.evaluations.double().mean()))
+    return Drive(float((~state.left).mean()), float(spent))

@@ -10,21 +10,16 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from worldmodels.agent import Agent, ByGuidedPlanner
+from worldmodels.agent import Agent
 from worldmodels.planning import CEM, MPC
-from worldmodels.replay.store import EpisodeStore
 from worldmodels.studies.base import Role, Study, Variant
-from worldmodels.studies.dreaming import Pupil, Remembered, fitted_critic, practise, remember
 from worldmodels.studies.maze import find, learn_maze
 from worldmodels.studies.results import Check, Numbers, Results
-from worldmodels.types import Value
-from worldmodels.world_model import WorldModel
+from worldmodels.studies.students import Queries, Source, fitted_value, student
 
 PLANNER, STUDENT, CLONE = "planner", "student", "student of replayed states"
-BLIND, HEIR = "planner without V", "student without V"
+BLIND, BLIND_STUDENT = "planner without V", "student without V"
 RETURN, TREASURE, DECOY = "return", "treasure", "coin"
 MS, CHEAPER = "ms per decision", "times cheaper"
 HORIZON = 10
@@ -32,7 +27,7 @@ HORIZON = 10
 
 @dataclass(frozen=True)
 class DistillationStudy(Study):
-    """DetourMaze, one model of random episodes for all arms.
+    """DetourMaze, one model of random episodes for all variants.
 
     The value at the planner's horizon is fitted in the model first, and then held: what a student
     learns comes from the planner alone.
@@ -49,7 +44,7 @@ class DistillationStudy(Study):
         "environment). The student of the planner without the value ends no episode at the "
         "treasure and at least 90 % at the coin."
     )
-    arms: ClassVar[tuple[Variant, ...]] = (
+    variants: ClassVar[tuple[Variant, ...]] = (
         Variant(
             PLANNER, Role.BASELINE, "searches at every decision, with V at its horizon: costly"
         ),
@@ -60,7 +55,7 @@ class DistillationStudy(Study):
             CLONE, Role.ABLATION, "as many decisions and updates, but in replayed states alone"
         ),
         Variant(BLIND, Role.BASELINE, "the same search without V"),
-        Variant(HEIR, Role.BASELINE, "learned the decisions of the planner without V"),
+        Variant(BLIND_STUDENT, Role.BASELINE, "learned the decisions of the planner without V"),
     )
     measures: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
@@ -75,8 +70,8 @@ class DistillationStudy(Study):
     updates: int = 5000
     value_updates: int = 700
     student_updates: int = 2000
-    lessons: int = 40
-    states: int = 30
+    query_rounds: int = 40
+    queries: int = 30
     candidates: int = 150
     iterations: int = 8
     episodes: int = 16
@@ -87,27 +82,32 @@ class DistillationStudy(Study):
     def smoke(cls) -> "DistillationStudy":
         """Hardly any training."""
         return cls(
-            steps=1000, updates=5, value_updates=2, student_updates=2, lessons=1, states=4,
+            steps=1000, updates=5, value_updates=2, student_updates=2, query_rounds=1, queries=4,
             candidates=16, iterations=1, episodes=1, episode_steps=4, sequences=4,
         )  # fmt: skip
 
     def run(self, seed: int, folder: Path) -> Numbers:
         """One model and one value; then every student learns from as many decisions."""
-        model = learn_maze(folder / "run", seed, self.steps, self.updates).world_model
-        remembered = remember(model, EpisodeStore(folder / "run" / "replay"), seed, self.sequences)
-        critic = fitted_critic(model, remembered, self.value_updates, seed)
-        teach = partial(self._student, model, remembered, seed)
-        student, clone, heir = teach(critic), teach(critic, visited=0.0), teach(nothing)
-        controller = MPC(self._planner(model))
-        plans = ByGuidedPlanner(proposals=0)
-        agents = {
-            PLANNER: Agent(model, controller, behaviour=student, acting=plans),
-            STUDENT: Agent(model, controller, behaviour=student),
-            CLONE: Agent(model, controller, behaviour=clone),
-            BLIND: Agent(model, controller, behaviour=heir, acting=plans),
-            HEIR: Agent(model, controller, behaviour=heir),
+        run = learn_maze(folder / "run", seed, self.steps, self.updates)
+        model = run.agent.world_model
+        source = Source(folder, model, run.path / "replay", self.sequences, seed)
+        value = fitted_value(source, self.value_updates)
+        planner = self._planner()
+        queries = Queries(self.query_rounds, self.queries)
+        learn = partial(student, source, planner=planner, updates=self.student_updates)
+        search = planner(model.action_space)
+        actors = {
+            PLANNER: MPC(search, guide=value, proposals=0),
+            STUDENT: learn("student", queries=queries, value=value.critic),
+            CLONE: learn(
+                "clone", queries=queries._replace(student_fraction=0.0), value=value.critic
+            ),
+            BLIND: MPC(search),
+            BLIND_STUDENT: learn("blind", queries=queries),
         }
-        numbers = {arm: self._measure(agent.eval(), seed) for arm, agent in agents.items()}
+        numbers = {
+            name: self._measure(Agent(model, actor).eval(), seed) for name, actor in actors.items()
+        }
         numbers[STUDENT][CHEAPER] = numbers[PLANNER][MS] / numbers[STUDENT][MS]
         return numbers
 
@@ -118,27 +118,16 @@ class DistillationStudy(Study):
             results.at_least(PLANNER, TREASURE, 0.9),
             results.at_least(STUDENT, RETURN, asked),
             results.at_least(STUDENT, CHEAPER, 100.0),
-            results.at_most(HEIR, TREASURE, 0.0),
-            results.at_least(HEIR, DECOY, 0.9),
+            results.at_most(BLIND_STUDENT, TREASURE, 0.0),
+            results.at_least(BLIND_STUDENT, DECOY, 0.9),
         ]
 
-    def _planner(self, model: WorldModel) -> CEM:
+    def _planner(self) -> partial[CEM]:
         elites = max(2, self.candidates // 10)
-        return CEM(model.action_space, HORIZON, self.candidates, self.iterations, elites)
-
-    def _student(
-        self,
-        model: WorldModel,
-        remembered: Remembered,
-        seed: int,
-        value: Value,
-        visited: float = 0.5,
-    ) -> Pupil:
-        torch.manual_seed(seed)
-        every = max(1, self.student_updates // self.lessons)
-        pupil = Pupil(model, self._planner(model), value, every, self.states, visited)
-        practise(pupil, model, remembered, self.student_updates, seed)
-        return pupil
+        return partial(
+            CEM, horizon=HORIZON, candidates=self.candidates, iterations=self.iterations,
+            elites=elites,
+        )  # fmt: skip
 
     def _measure(self, agent: Agent, seed: int) -> dict[str, float]:
         found = find(agent, self.episodes, 1000 + 100 * seed, self.episode_steps)
@@ -148,11 +137,6 @@ class DistillationStudy(Study):
             DECOY: found.decoy,
             MS: decision_ms(agent),
         }
-
-
-def nothing(feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
-    """No value at all."""
-    return torch.zeros_like(feature[..., 0])
 
 
 def decision_ms(agent: Agent, decisions: int = 25) -> float:

@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from worldmodels.envs.make import make_env
 from worldmodels.envs.world import World, WorldState
 from worldmodels.envs.worlds.arm import ArmN
 from worldmodels.envs.worlds.cart_swing import CartSwing, CartSwingState
@@ -15,12 +16,12 @@ from worldmodels.envs.worlds.gust_road import GustRoad
 from worldmodels.planning import CEM, Planner, RandomShooting
 from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.exact import world_score
-from worldmodels.studies.learning import cold_plan, learn, learned_plan, random_data
+from worldmodels.studies.learning import COPIES, cold_plan, learn, learned_plan, random_data
 from worldmodels.studies.results import Check, Numbers, Results
 from worldmodels.types import ActionSpace
 
 MANY, ELITES, FEW = "shooting 3,000", "CEM 300 x 3", "shooting 900"
-LEARNED, REALISED = "arm of 4, learned from pixels", "arm of 4, what that plan really pays"
+LEARNED, ACTUAL = "arm of 4, learned from pixels", "arm of 4, what that plan really pays"
 HORIZON = 12
 
 
@@ -47,7 +48,7 @@ class Elites(Study):
         "minus shooting with 3,000, is at least 0. What the plans of the learned model really pay "
         "is told beside it."
     )
-    arms: ClassVar[tuple[Variant, ...]] = (
+    variants: ClassVar[tuple[Variant, ...]] = (
         Variant(MANY, Role.BASELINE, "the best of 3,000 random plans"),
         Variant(ELITES, Role.METHOD, "300 candidates, 3 iterations, 30 elites, the best one kept"),
         Variant(FEW, Role.ABLATION, "CEM's number of evaluations without its refits"),
@@ -59,7 +60,7 @@ class Elites(Study):
             "cart": "return of the plan (96 at most: 8 world steps per action)",
             "road": "return of the plan (12 at most)",
             LEARNED: "return of the plan as the model predicts it (12 at most)",
-            REALISED: "its return in the world",
+            ACTUAL: "its return in the world",
         }
     )
     states: int = 20
@@ -74,24 +75,24 @@ class Elites(Study):
     def run(self, seed: int, folder: Path) -> Numbers:
         """One plan per problem, planner and start state, from a cold start."""
         rng = np.random.default_rng(seed)
-        numbers: dict[str, dict[str, float]] = {arm.name: {} for arm in self.arms}
+        numbers: dict[str, dict[str, float]] = {variant.name: {} for variant in self.variants}
         for problem in _problems(rng, self.states):
-            score = world_score(problem.world, problem.start, problem.repeat)
+            score = world_score(problem.world, problem.repeat)
             for name, planner in _planners(problem.world.action_space).items():
-                plan = cold_plan(planner, score, self.states, seed)
-                numbers[name][problem.name] = float(score(plan[:, None]).mean())
-        options = {"env.id": "worldmodels/ArmN-v0", **random_data(self.steps, self.updates)}
-        model = learn(folder / "model", seed, options).world_model
+                plan = cold_plan(planner, score, problem.start, self.states, seed)
+                numbers[name][problem.name] = float(score(problem.start, plan[:, None]).mean())
+        env, collect = make_env("worldmodels/ArmN-v0", COPIES), random_data(self.steps)
+        model = learn(folder / "model", env, seed, self.updates, collect).agent.world_model
         world = ArmN()
         start = world.reset(rng, self.states)
         for name, planner in _planners(world.action_space).items():
             plan = learned_plan(model, world, start, planner, seed)
-            numbers[name] |= {LEARNED: plan.promised, REALISED: plan.realised}
+            numbers[name] |= {LEARNED: plan.predicted, ACTUAL: plan.actual}
         return numbers
 
     def verdict(self, results: Results) -> list[Check]:
         """CEM at least as good everywhere."""
-        return [results.reaches(ELITES, MANY, name) for name in self.measures if name != REALISED]
+        return [results.reaches(ELITES, MANY, name) for name in self.measures if name != ACTUAL]
 
 
 def _planners(space: ActionSpace) -> dict[str, Planner]:

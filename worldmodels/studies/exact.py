@@ -11,44 +11,44 @@ from worldmodels.envs.worlds.arm import ArmN, ArmState
 from worldmodels.types import ScoreFn
 
 
-def world_score(world: World, state: WorldState, repeat: int = 1) -> ScoreFn:
+def world_score(world: World, repeat: int = 1) -> ScoreFn:
     """The undiscounted return of plans for B copies of a world with real-valued actions.
+
+    The score takes the world's own states, one for each copy.
 
     Args:
         world: the simulator.
-        state: of each of the B copies.
         repeat: world steps per action.
     """
 
-    def score(actions: Float[Tensor, "B N H A"]) -> Float[Tensor, "B N"]:
+    def score(state: WorldState, actions: Float[Tensor, "B N H A"]) -> Float[Tensor, "B N"]:
         count = actions.shape[1]
         now = type(state)(*(np.repeat(field, count, axis=0) for field in state))
         total = np.zeros(len(actions) * count)
-        alive = np.ones_like(total)
+        continues = np.ones_like(total)
         for action in rearrange(actions, "B N H A -> H (B N) A").double().numpy():
             for _ in range(repeat):
                 step = world.step(now, action)
                 now = step.state
-                total += alive * step.reward
-                alive *= ~step.terminated
+                total += continues * step.reward
+                continues *= ~step.terminated
         return rearrange(torch.from_numpy(total).to(actions), "(B N) -> B N", N=count)
 
     return score
 
 
-def arm_score(world: ArmN, state: ArmState) -> ScoreFn:
+def arm_score(world: ArmN) -> ScoreFn:
     """As ``world_score`` for an arm, in torch: the return has a gradient to the actions.
 
     Where the obstacle refuses a step, the refused action has no influence and its gradient is 0.
 
     Args:
         world: the arm.
-        state: of each of the B copies.
     """
-    fields = [torch.from_numpy(field)[:, None] for field in state]
 
-    def score(actions: Float[Tensor, "B N H A"]) -> Float[Tensor, "B N"]:
-        start, target, obstacle = (field.to(actions) for field in fields)
+    def score(state: ArmState, actions: Float[Tensor, "B N H A"]) -> Float[Tensor, "B N"]:
+        fields = (torch.from_numpy(field)[:, None].to(actions) for field in state)
+        start, target, obstacle = fields
         angle = start.expand(-1, actions.shape[1], -1)
         total = torch.zeros_like(actions[..., 0, 0])
         for action in actions.unbind(2):

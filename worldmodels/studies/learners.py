@@ -1,4 +1,4 @@
-"""What the studies of learners share: a cheap world, one buffer for all, models and their twins."""
+"""What the studies of algorithms share: a cheap world, one buffer for all, a model, baselines."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,12 +10,10 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from worldmodels.agent import Agent, ByPolicy
-from worldmodels.behaviours import DQN, PPO, SAC, ModelFree, Perception
+from worldmodels.agent import Agent
+from worldmodels.behaviours import DQN, MBPO, PPO, SAC, ModelFree
 from worldmodels.behaviours.algorithm import AlgorithmFactory
-from worldmodels.behaviours.base import Behaviour, ParameterGroup
-from worldmodels.dynamics import GaussianRSSM
-from worldmodels.dynamics.base import select_state
+from worldmodels.dynamics import FrameStack, GaussianRSSM
 from worldmodels.envs.base import PixelEnv
 from worldmodels.envs.make import make_env
 from worldmodels.envs.world import WorldStep
@@ -25,16 +23,20 @@ from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ConvEncoder
 from worldmodels.nn.heads import ContinueHead, GaussianRewardHead
 from worldmodels.planning import CEM, MPC
-from worldmodels.replay.buffer import ReplayBuffer
-from worldmodels.replay.collect import FrameAgent, collect_episodes
-from worldmodels.replay.sampling import RecencyMixed, Sampler, Uniform
+from worldmodels.replay.collect import collect_episodes
+from worldmodels.replay.sampling import RecencyMixed
 from worldmodels.replay.store import DatasetSpec, EpisodeStore
-from worldmodels.studies.dreaming import Remembered, remember
-from worldmodels.types import ActionSpace, Batch
-from worldmodels.world_model import WorldModel
+from worldmodels.studies.learning import learn, learn_behaviour, learn_offline, loss_terms
+from worldmodels.training.settings import Batches, Collect, Replay
+from worldmodels.types import ActionSpace
+from worldmodels.world_model import LatentModel, WorldModel
 
 RETURN = "return"
-DISCOUNT, STEPS = 0.95, 30
+DISCOUNT, STEPS, COPIES = 0.95, 30, 10
+ENCODER = partial(ConvEncoder, depth=6, downscale=2)
+HELD_OUT = Replay(held_out=0.1)
+MODEL_FREE = Batches(batch_size=32, batch_length=6)
+Augmented = Callable[[int, ActionSpace], MBPO]
 _MOVES = np.array([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)], dtype=float)
 
 SAC_SMALL = partial(
@@ -129,159 +131,97 @@ def box(world: type[QuickBox], copies: int) -> PixelEnv:
     return make_env("worldmodels/GlitchBox-v0", copies, (32, 32), options=options)
 
 
-def record(folder: Path, world: type[QuickBox], episodes: int, seed: int) -> EpisodeStore:
-    """Episodes of a wanderer."""
-    env = box(world, 10)
-    store = EpisodeStore(folder, DatasetSpec.of(env, {}))
-    gather(store, env, Wanderer(world.action_space), episodes, seed)
-    return store
-
-
-def gather(store: EpisodeStore, env: PixelEnv, agent: FrameAgent, episodes: int, seed: int) -> None:
-    """Records what an agent does."""
+def record(folder: Path, world: type[QuickBox], episodes: int, seed: int) -> Path:
+    """Records episodes of a wanderer; returns the folder."""
+    env, agent = box(world, COPIES), Wanderer(world.action_space)
+    store = EpisodeStore(folder, DatasetSpec.of(env))
     collect_episodes(env, agent, episodes, seed, True, "agent", 0, store.append)
+    store.close()
+    return folder
 
 
-def simulator(env: PixelEnv) -> WorldModel:
-    """A small untrained model; it sees and dreams squares of 2 pixels."""
+def box_model(env: PixelEnv) -> WorldModel:
+    """A small untrained model; it sees and predicts squares of 2 pixels."""
     return WorldModel(
         env.obs_shape,
         env.action_space,
-        encoder=partial(ConvEncoder, depth=6, downscale=2),
+        encoder=ENCODER,
         dynamics=partial(GaussianRSSM, stoch=16, deter=64, hidden=64),
         decoder=partial(ConvDecoder, depth=6, upscale=2),
         reward=partial(GaussianRewardHead, hidden=64),
         continues=partial(ContinueHead, hidden=16, layers=1),
         discount=DISCOUNT,
-        reward_weight=100.0,
-        image_fraction=0.5,
+        terms=loss_terms(image=1.0, fraction=0.5, reward=100.0),
     )
 
 
-def perception(env: PixelEnv) -> Perception:
-    """The same encoder without a model."""
-    encoder = partial(ConvEncoder, depth=6, downscale=2)
-    return Perception(env.obs_shape, env.action_space, encoder, size=32, discount=DISCOUNT, shift=1)
+def model_free_agent(env: PixelEnv, algorithm: AlgorithmFactory) -> Agent:
+    """An untrained model-free agent with the encoder of the model."""
+    dynamics = partial(FrameStack, size=32)
+    model = LatentModel(
+        env.obs_shape, env.action_space, ENCODER, dynamics, discount=DISCOUNT, pad=1
+    )
+    return Agent(model, ModelFree(model.feature_dim, env.action_space, algorithm), noise=0.0)
 
 
-def learned_model(store: EpisodeStore, env: PixelEnv, updates: int, seed: int) -> WorldModel:
-    """A model of recorded episodes; a tenth of them is held out, as of every algorithm here."""
-    torch.manual_seed(seed)
-    model, buffer = simulator(env), replay(store)
-    group = ParameterGroup(list(model.parameters()), 1e-3)
+def learn_model(folder: Path, data: Path, env: PixelEnv, updates: int, seed: int) -> WorldModel:
+    """A model of recorded episodes; a tenth of them is held out, as of the model-free agents."""
 
-    def loss(update: int) -> Tensor:
-        return model.loss(buffer.sample(16, 8, (seed, update)))[0].total
+    def agent() -> Agent:
+        return Agent(box_model(env), MPC(CEM(env.action_space)))
 
-    optimise([group], loss, updates)
-    return model.eval()
-
-
-def replay(store: EpisodeStore, sampler: Sampler = Uniform()) -> ReplayBuffer:
-    """Episodes in memory."""
-    return ReplayBuffer(store, sampler=sampler, held_out=0.1)
+    batches = Batches(batch_size=16, batch_length=8)
+    learned = learn_offline(folder, data, seed, updates, agent, batches, replay=HELD_OUT)
+    assert isinstance(learned.world_model, WorldModel)
+    return learned.world_model
 
 
-def augmented(
-    model: WorldModel, store: EpisodeStore, behaviour: Behaviour, updates: int, seed: int
+def learn_augmented(
+    folder: Path, data: Path, model: WorldModel, behaviour: Augmented, updates: int, seed: int
 ) -> Agent:
-    """An agent whose behaviour learned from replay and in the dreams of a finished model."""
-    remembered = remember(model, store, seed, 64)
-    torch.manual_seed(seed)
-
-    def loss(update: int) -> Tensor:
-        batch, posterior = some(remembered, 12)
-        return behaviour.loss(model, batch, posterior).total
-
-    optimise(behaviour.parameter_groups(), loss, updates, behaviour.after_update)
-    return decided_by(model, behaviour)
+    """An agent whose algorithm learned from replay and from rollouts of a finished model."""
+    batches = Batches(batch_size=12, batch_length=20)
+    return learn_behaviour(folder, data, seed, updates, model, behaviour, batches)
 
 
-def some(remembered: Remembered, count: int) -> Remembered:
-    """Half of the length of so many of the sequences, drawn anew at every call."""
-    sequences, length = remembered.batch.is_first.shape
-    rows = torch.randint(sequences, (count, 1))
-    columns = torch.randint(length // 2 + 1, (count, 1)) + torch.arange(length // 2)
-    batch = Batch(*(field[rows, columns] for field in remembered.batch))
-    return Remembered(batch, select_state(remembered.posterior, (rows, columns)))
-
-
-def twin(
-    store: EpisodeStore, env: PixelEnv, algorithm: AlgorithmFactory, updates: int, seed: int
+def learn_model_free(
+    folder: Path,
+    data: Path,
+    env: PixelEnv,
+    algorithm: AlgorithmFactory,
+    updates: int,
+    seed: int,
 ) -> Agent:
-    """A model-free agent that learned from the same episodes."""
-    torch.manual_seed(seed)
-    agent = untrained_twin(env, algorithm)
-    educate(agent, replay(store), updates, seed)
-    return agent.eval()
+    """A model-free agent that learned from recorded episodes."""
+
+    def agent() -> Agent:
+        return model_free_agent(env, algorithm)
+
+    return learn_offline(folder, data, seed, updates, agent, MODEL_FREE, replay=HELD_OUT)
 
 
-def on_policy_twin(
-    folder: Path, env: PixelEnv, algorithm: AlgorithmFactory, plan: tuple[int, int], seed: int
+def learn_on_policy(
+    folder: Path, env: PixelEnv, algorithm: AlgorithmFactory, rounds: int, updates: int, seed: int
 ) -> Agent:
     """A model-free agent that records its own episodes and learns from the latest alone.
 
     Args:
-        folder: for the episodes.
-        env: where it acts; every round plays an episode in each copy.
+        folder: of the run.
+        env: where it acts; every round plays an episode in each copy, the first one at random.
         algorithm: renews its older policy once a round.
-        plan: rounds, and updates in each.
+        rounds: of collection.
+        updates: in each round.
         seed: of everything.
     """
-    torch.manual_seed(seed)
-    agent, store = untrained_twin(env, algorithm), EpisodeStore(folder, DatasetSpec.of(env, {}))
-    rounds, updates = plan
-    for number in range(rounds):
-        gather(store, env, agent.eval(), env.num_envs, 1000 * seed + number)
-        newest = ReplayBuffer(store, sampler=RecencyMixed(1.0, env.num_envs * STEPS))
-        educate(agent.train(), newest, updates, 1000 * seed + number)
-    return agent.eval()
-
-
-def untrained_twin(env: PixelEnv, algorithm: AlgorithmFactory) -> Agent:
-    """Perception and a algorithm."""
-    model = perception(env)
-    return decided_by(model, ModelFree(model.dynamics.feature_dim, env.action_space, algorithm))
-
-
-def educate(agent: Agent, buffer: ReplayBuffer, updates: int, seed: int) -> None:
-    """Model-free updates of an encoder and a algorithm."""
-    model, behaviour = agent.world_model, agent.behaviour
-    assert behaviour is not None
-    groups = [ParameterGroup(list(model.parameters()), 1e-3), *behaviour.parameter_groups()]
-
-    def loss(update: int) -> Tensor:
-        batch = buffer.sample(32, 6, (seed, update))
-        return behaviour.loss(model, batch, model.loss(batch)[1]).total
-
-    optimise(groups, loss, updates, behaviour.after_update)
-
-
-def optimise(
-    groups: list[ParameterGroup],
-    loss: Callable[[int], Tensor],
-    updates: int,
-    after: Callable[[], None] = lambda: None,
-) -> None:
-    """Steps of Adam; ``loss`` is called with the update's number."""
-    optimiser = torch.optim.Adam(
-        [{"params": group.parameters, "lr": group.learning_rate} for group in groups], fused=True
-    )
-    for update in range(updates):
-        optimiser.zero_grad()
-        loss(update).backward()
-        for group in groups:
-            torch.nn.utils.clip_grad_norm_(group.parameters, 100.0)
-        optimiser.step()
-        after()
-
-
-def decided_by(model: WorldModel, behaviour: Behaviour) -> Agent:
-    """An agent that acts by its policy."""
-    return Agent(model, MPC(CEM(model.action_space)), 0.0, behaviour, ByPolicy()).eval()
+    steps = env.num_envs * STEPS
+    replayed = updates * MODEL_FREE.batch_size * MODEL_FREE.batch_length
+    return learn(
+        folder, env, seed, rounds * updates, Collect(prefill=1, replay_ratio=replayed / steps),
+        partial(model_free_agent, algorithm=algorithm), round_updates=updates, batches=MODEL_FREE,
+        replay=Replay(sampler=RecencyMixed(1.0, steps)),
+    ).agent  # fmt: skip
 
 
 def mean_return(agent: Agent, world: type[QuickBox], episodes: int, seed: int) -> float:
     """Of the policy without exploration, from starts that training has not seen."""
-    played = evaluate_returns(agent, box(world, episodes), episodes, 1000 + 100 * seed)
-    return float(played.returns.mean())
+    return evaluate_returns(agent, box(world, episodes), episodes, 1000 + 100 * seed).mean

@@ -1,9 +1,10 @@
 """DetourMaze for studies: a model of it, what an agent finds in it, and what is true there."""
 
-import json
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,58 +13,65 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from worldmodels.agent import Agent
+from worldmodels.dynamics import CategoricalRSSM
 from worldmodels.envs.make import make_env
 from worldmodels.envs.worlds.detour_maze import DetourMaze, DetourMazeState
 from worldmodels.evaluation import evaluate_returns
-from worldmodels.studies.learning import first_sight, learn, random_data
+from worldmodels.losses import BalancedKL
+from worldmodels.nn.decoders import ConvDecoder
+from worldmodels.nn.encoders import ConvEncoder
+from worldmodels.nn.heads import ContinueHead, TwoHotHead
+from worldmodels.nn.pixels import Centered
+from worldmodels.studies.learning import (
+    COPIES,
+    first_state,
+    learn,
+    loss_terms,
+    random_data,
+    small_agent,
+)
+from worldmodels.training.settings import Batches, Optimiser
 from worldmodels.types import Value
 from worldmodels.world_model import WorldModel
+
+if TYPE_CHECKING:
+    from worldmodels.training.run import Run
 
 ID = "worldmodels/DetourMaze-v0"
 # Each step towards the treasure is value 3 % more: a value must tell 10 steps from 11.
 DISCOUNT = 0.97
-DREAMT = "share of dreams of 10 random steps that end in the true cell, by their last picture"
-SIZES: MappingProxyType[str, Any] = MappingProxyType(
+PLACES = "share of dreams of 10 random steps that end in the true cell, by their last picture"
+PARTS: Mapping[str, Any] = MappingProxyType(
     {
-        "model.encoder.depth": 16,
-        "model.encoder.stages": 1,
-        "model.encoder.downscale": 4,
-        "model.decoder.stages": 2,
+        "encoder": partial(ConvEncoder, depth=16, stages=1, downscale=4),
+        "decoder": partial(ConvDecoder, depth=8, stages=2, upscale=2),
         # The mean frame is nearly all: what remains is scaled up to the size of a new decoder's
         # noise, which it would otherwise first have to unlearn.
-        "model.pixels": "Centered",
-        "model.pixels.scale": 40.0,
-        "model.image_weight": 0.1,
-        "model.dynamics": "CategoricalRSSM",
-        "model.dynamics.stack": 16,
-        "model.dynamics.classes": 16,
-        "model.dynamics.deter": 128,
-        "model.dynamics.hidden": 128,
-        # A hundredth of uniform in each of 16 categoricals would disturb every seventh dreamt step.
-        "model.dynamics.unimix": 0.001,
-        # With a free nat per step the next cell may stay a guess among three.
-        "model.free_nats": 0.1,
-        "model.dynamics_weight": 1.0,
-        "model.representation_weight": 0.1,
-        # The treasure is found once in hundreds of steps.
-        "model.reward": "TwoHotHead",
-        "model.reward.hidden": 128,
-        "model.reward.bins": 41,
-        "model.reward.limit": 4.0,
-        "model.reward_weight": 10.0,
-        "model.continues.hidden": 128,
-        "model.continue_weight": 10.0,
-        "model.discount": DISCOUNT,
-        # Each episode starts in another cell. In long ones some corners are hardly ever entered; a
-        # model that has not seen a corner dreams of a way out of it, and the value leads there.
-        "env.time_limit": 20,
-        "train.learning_rate": 1.5e-3,
-        # With steady steps two models of five kept a hole somewhere, and a value finds holes.
-        "train.cooldown": 0.4,
-        "batches.batch_size": 16,
-        "batches.batch_length": 8,
+        "pixels": partial(Centered, scale=40.0),
+        # A hundredth of uniform in each of 16 categoricals would disturb every seventh predicted
+        # step.
+        "dynamics": partial(
+            CategoricalRSSM, stack=16, classes=16, deter=128, hidden=128, unimix=0.001
+        ),
+        "reward": partial(TwoHotHead, hidden=128, bins=41, limit=4.0),
+        "continues": partial(ContinueHead, hidden=128),
+        "terms": loss_terms(
+            image=0.1,
+            # The treasure is found once in hundreds of steps.
+            reward=10.0,
+            continues=10.0,
+            # With a free nat per step the next cell may stay a guess among three.
+            kl=BalancedKL(dynamics=1.0, representation=0.1, free_nats=0.1),
+        ),
+        "discount": DISCOUNT,
     }
 )
+# Each episode starts in another cell. In long ones some corners are hardly ever entered; a model
+# that has not seen a corner imagines a way out of it, and the value leads there.
+TIME_LIMIT = 20
+BATCHES = Batches(batch_size=16, batch_length=8)
+# With steady steps two models of five kept a hole somewhere, and a value finds holes.
+OPTIMISER = Optimiser(learning_rate=1.5e-3, cooldown=0.4)
 
 
 class Found(NamedTuple):
@@ -74,17 +82,21 @@ class Found(NamedTuple):
     returned: float
 
 
-def learn_maze(folder: Path, seed: int, steps: int, updates: int) -> Agent:
+def learn_maze(folder: Path, seed: int, steps: int, updates: int) -> "Run":
     """A model of the maze from random episodes that start anywhere."""
-    options = {"env.id": ID, "env.options": json.dumps({"arguments": {"anywhere": 1.0}})}
-    return learn(folder, seed, options | dict(SIZES) | random_data(steps, updates))
+    options = {"arguments": {"anywhere": 1.0}}
+    env = make_env(ID, COPIES, time_limit=TIME_LIMIT, options=options)
+    return learn(
+        folder, env, seed, updates, random_data(steps), partial(small_agent, **PARTS),
+        batches=BATCHES, optimiser=OPTIMISER,
+    )  # fmt: skip
 
 
 def find(agent: Agent, episodes: int, seed: int, steps: int = DetourMaze.time_limit) -> Found:
     """Plays episodes of so many steps from the starts near the coin."""
     options = {"arguments": {"anywhere": 0.0}}
     env = make_env(ID, num_envs=episodes, time_limit=steps, options=options)
-    returns = evaluate_returns(agent, env, episodes, seed).returns
+    returns = evaluate_returns(agent, env, episodes, seed).values
     treasure = returns == DetourMaze.goal_reward
     decoy = returns == DetourMaze.decoy_reward
     return Found(float(treasure.mean()), float(decoy.mean()), float(returns.mean()))
@@ -114,25 +126,25 @@ def value_error(model: WorldModel, value: Value, seed: int) -> float:
     """Mean relative error of a learned value over all free cells, each seen in one frame."""
     cells = free_cells()
     torch.manual_seed(seed)
-    guess = value(model.feature(first_sight(model, DetourMaze(), cells))).numpy()
+    guess = value(model.feature(first_state(model, DetourMaze(), cells))).numpy()
     exact = best_value(cells)
     return float((np.abs(guess - exact) / exact).mean())
 
 
 @torch.no_grad()
-def dream_accuracy(model: WorldModel, seed: int, dreams: int = 300, horizon: int = 10) -> float:
-    """Share of dreams under random actions whose last picture shows the true cell."""
+def prediction_accuracy(model: WorldModel, seed: int, count: int = 300, horizon: int = 10) -> float:
+    """Share of predicted sequences of random actions whose last picture shows the true cell."""
     world, cells = DetourMaze(), free_cells()
     rng = np.random.default_rng(seed)
-    start = rng.integers(len(cells.row), size=dreams)
+    start = rng.integers(len(cells.row), size=count)
     state = DetourMazeState(cells.row[start], cells.column[start])
-    actions = rng.integers(4, size=(dreams, horizon))
+    actions = rng.integers(4, size=(count, horizon))
     torch.manual_seed(seed)
     onehot = torch.eye(4)[torch.from_numpy(actions)]
-    dream = model.rollout(first_sight(model, world, state), onehot)
+    trajectory = model.predict(first_state(model, world, state), onehot)
     for step in range(horizon):
         state = world.step(state, actions[:, step]).state
-    seen = shown_cells(model.decode(dream.feature[:, -1]))
+    seen = shown_cells(model.decode(trajectory.feature[:, -1]))
     return float(((seen.row == state.row) & (seen.column == state.column)).mean())
 
 

@@ -1,28 +1,39 @@
 """PDDM: ensemble, filtered noise and reward-weighted plans, each left out in turn."""
 
-import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from worldmodels.agent import Agent
+from worldmodels.behaviours import SAC, ModelFree
+from worldmodels.dynamics import EnsembleRSSM
+from worldmodels.envs.base import PixelEnv
 from worldmodels.envs.make import make_env
 from worldmodels.envs.worlds.baoding import BaodingPix
 from worldmodels.evaluation import evaluate_returns
+from worldmodels.nn.decoders import ConvDecoder
+from worldmodels.nn.encoders import ConvEncoder
+from worldmodels.nn.heads import ContinueHead, TwoHotHead
 from worldmodels.planning import CEM, MPC, Planner, RandomShooting
 from worldmodels.planning import PDDM as PDDMPlanner
 from worldmodels.replay.collect import FrameAgent, RandomAgent
 from worldmodels.studies.base import Role, Study, Variant
-from worldmodels.studies.learning import learn, random_data
+from worldmodels.studies.learning import learn, loss_terms, random_data, small_model
 from worldmodels.studies.results import Check, Numbers, Results
+from worldmodels.training.settings import Batches, Collect, Optimiser
+from worldmodels.world_model import LatentModel, WorldModel
+
+if TYPE_CHECKING:
+    from worldmodels.training.run import Run
 
 FULL, ONE, WHITE = "PDDM", "one member", "unfiltered noise"
-SHOOTING_ARM, CEM_ARM, SAC_ARM = "random shooting", "CEM", "SAC"
+BY_SHOOTING, BY_CEM, BY_SAC = "random shooting", "CEM", "SAC"
 RANDOM_DATA, RANDOM = "random data", "random policy"
 RETURN, DROPS = "return", "drops"
 ID = "worldmodels/BaodingPix-v0"
@@ -34,61 +45,51 @@ PLANNERS: Mapping[str, Planner] = MappingProxyType(
     {
         FULL: PDDMPlanner(_HANDS, HORIZON, CANDIDATES, 1, KAPPA, BETA, kept_elites=0),
         WHITE: PDDMPlanner(_HANDS, HORIZON, CANDIDATES, 1, KAPPA, beta=1.0, kept_elites=0),
-        SHOOTING_ARM: RandomShooting(_HANDS, HORIZON, CANDIDATES + 1),
-        CEM_ARM: CEM(_HANDS, HORIZON, CANDIDATES // 2, 2, elites=2, kept_elites=0),
+        BY_SHOOTING: RandomShooting(_HANDS, HORIZON, CANDIDATES + 1),
+        BY_CEM: CEM(_HANDS, HORIZON, CANDIDATES // 2, 2, elites=2, kept_elites=0),
     }
 )
 # Squares of 4 pixels, averaged: where a ball stands shows in how much of each it covers.
-MODEL: Mapping[str, Any] = MappingProxyType(
+ENCODER = partial(ConvEncoder, depth=8, downscale=4)
+PARTS: Mapping[str, Any] = MappingProxyType(
     {
-        "model.encoder.downscale": 4,
-        "model.decoder.upscale": 4,
-        "model.dynamics": "EnsembleRSSM",
-        "model.dynamics.particles": MEMBERS,
-        "model.dynamics.stoch": 16,
-        "model.dynamics.deter": 64,
-        "model.dynamics.hidden": 64,
+        "encoder": ENCODER,
+        "decoder": partial(ConvDecoder, depth=8, upscale=4),
         # A drop would outweigh all other rewards in a squared error.
-        "model.reward": "TwoHotHead",
-        "model.reward.bins": 41,
-        "model.reward.limit": 3.0,
-        "model.reward.hidden": 64,
-        "model.reward_weight": 30.0,
-        "model.continues.hidden": 32,
-        "batches.batch_size": 32,
-        "batches.batch_length": 10,
-        "train.learning_rate": 2e-3,
-        "planner": "PDDM",
-        "planner.horizon": HORIZON,
-        "planner.candidates": CANDIDATES,
-        "planner.iterations": 1,
-        "planner.kappa": KAPPA,
-        "planner.beta": BETA,
-        "planner.kept_elites": 0,
-        "noise": 0.1,
+        "reward": partial(TwoHotHead, bins=41, limit=3.0, hidden=64),
+        "continues": partial(ContinueHead, hidden=32),
+        "terms": loss_terms(reward=30.0),
     }
 )
 # As configs/recipe/sac.yaml, at the model's sizes.
-SAC: Mapping[str, Any] = MappingProxyType(
-    {
-        "model": "Perception",
-        "model.encoder": "ConvEncoder",
-        "model.encoder.depth": 8,
-        "model.encoder.downscale": 4,
-        "behaviour": "ModelFree",
-        "behaviour.algorithm": "SAC",
-        "behaviour.algorithm.hidden": 64,
-        "behaviour.algorithm.actor_learning_rate": 5e-4,
-        "behaviour.algorithm.critic_learning_rate": 1e-3,
-        "behaviour.algorithm.temperature_learning_rate": 3e-3,
-        "behaviour.algorithm.value_scale": 10.0,
-        "acting": "ByPolicy",
-        "noise": 0.0,
-        "train.learning_rate": 1e-3,
-        "batches.batch_size": 32,
-        "batches.batch_length": 10,
-    }
+SAC_SMALL = partial(
+    SAC,
+    hidden=64,
+    actor_learning_rate=5e-4,
+    critic_learning_rate=1e-3,
+    temperature_learning_rate=3e-3,
+    value_scale=10.0,
 )
+BATCHES = Batches(batch_size=32, batch_length=10)
+
+
+def model_based(env: PixelEnv, members: int = MEMBERS) -> Agent:
+    """An untrained agent that plans as the full system does."""
+    dynamics = partial(
+        EnsembleRSSM, members=members, particles=MEMBERS, stoch=16, deter=64, hidden=64
+    )
+    return Agent(small_model(env, dynamics=dynamics, **PARTS), MPC(PLANNERS[FULL]), noise=0.1)
+
+
+def model_free(env: PixelEnv) -> Agent:
+    """An untrained SAC agent with the model's encoder."""
+    model = LatentModel(env.obs_shape, env.action_space, ENCODER, pad=3)
+    return Agent(model, ModelFree(model.feature_dim, env.action_space, SAC_SMALL), noise=0.0)
+
+
+def planning_agent(model: WorldModel, planner: Planner) -> Agent:
+    """A planner in a trained model."""
+    return Agent(model, MPC(planner)).eval()
 
 
 @dataclass(frozen=True)
@@ -131,13 +132,13 @@ class PDDM(Study):
         "PDDM with a model of as many random steps. All planners evaluate 31 or 32 plans a "
         "decision; members are equal in particles, and SAC in environment steps."
     )
-    arms: ClassVar[tuple[Variant, ...]] = (
+    variants: ClassVar[tuple[Variant, ...]] = (
         Variant(FULL, Role.METHOD, "3 members, beta 0.5, kappa 20, 30 plans of 8 steps"),
         Variant(ONE, Role.BASELINE, "as PDDM, trained and collected with 1 member of 3 particles"),
         Variant(WHITE, Role.BASELINE, "PDDM's model; noise not filtered (share of new noise 1)"),
-        Variant(SHOOTING_ARM, Role.BASELINE, "PDDM's model; the best of as many uniform plans"),
-        Variant(CEM_ARM, Role.BASELINE, "PDDM's model; two iterations of half as many plans"),
-        Variant(SAC_ARM, Role.BASELINE, "model-free, as many environment steps and updates"),
+        Variant(BY_SHOOTING, Role.BASELINE, "PDDM's model; the best of as many uniform plans"),
+        Variant(BY_CEM, Role.BASELINE, "PDDM's model; two iterations of half as many plans"),
+        Variant(BY_SAC, Role.BASELINE, "model-free, as many environment steps and updates"),
         Variant(RANDOM_DATA, Role.ABLATION, "PDDM; as many steps and updates, but no rounds"),
         Variant(RANDOM, Role.ABLATION, "uniform actions"),
     )
@@ -160,58 +161,66 @@ class PDDM(Study):
 
     def run(self, seed: int, folder: Path) -> Numbers:
         """Four trainings, the control's from the full system's first round on."""
-        full = self._model(MEMBERS)
-        learn(folder / "full", seed, full | {"updates": self.round_updates})
-        shutil.copytree(folder / "full", folder / "random")
-        agent = learn(folder / "full", seed, full, resume=True)
-        steps = json.loads((folder / "full" / "run.json").read_text())["env_steps"]
-        control = full | random_data(steps, self._updates) | {"round_updates": self.round_updates}
-        agents = {
-            **{arm: planner_agent(agent, planner) for arm, planner in PLANNERS.items()},
-            ONE: learn(folder / "one", seed, self._model(1)),
-            SAC_ARM: learn(folder / "sac", seed, {**self._collecting(), **SAC}),
-            RANDOM_DATA: learn(folder / "random", seed, control, resume=True),
+        own, updates = self._own(), self._updates
+        first = self._learn(folder / "full", seed, own, self.round_updates)
+        shutil.copytree(first.path, folder / "random")
+        full = self._learn(folder / "full", seed, own, updates, resume=True)
+        model = full.agent.world_model
+        random = random_data(full.record["env_steps"])
+        one = partial(model_based, members=1)
+        agents: dict[str, FrameAgent] = {
+            **{name: planning_agent(model, planner) for name, planner in PLANNERS.items()},
+            ONE: self._learn(folder / "one", seed, own, updates, one).agent,
+            BY_SAC: self._learn_free(folder / "sac", seed, own).agent,
+            RANDOM_DATA: self._learn(folder / "random", seed, random, updates, resume=True).agent,
             RANDOM: RandomAgent(BaodingPix.action_space),
         }
         numbers = {}
-        for name, actor in agents.items():
-            numbers[name] = self._play(actor, seed)
+        for name, agent in agents.items():
+            numbers[name] = self._play(agent, seed)
             print(name, numbers[name], flush=True)
         return numbers
 
     def verdict(self, results: Results) -> list[Check]:
         """The full system above all that lack a part."""
-        others = (ONE, WHITE, SHOOTING_ARM, CEM_ARM, SAC_ARM, RANDOM_DATA)
+        others = (ONE, WHITE, BY_SHOOTING, BY_CEM, BY_SAC, RANDOM_DATA)
         return [results.beats(FULL, other, RETURN) for other in others]
 
     @property
     def _updates(self) -> int:
         return self.rounds * self.round_updates
 
-    def _collecting(self) -> dict[str, Any]:
+    def _own(self) -> Collect:
         steps = self.time_limit * self.trajectories
-        return {
-            "env.id": ID,
-            "env.num_envs": self.trajectories,
-            "env.time_limit": self.time_limit,
-            "collect.prefill": round(RANDOM_SHARE * steps),
-            "collect.episodes": self.trajectories,
-            "collect.updates_per_step": self.round_updates / (OWN_SHARE * steps),
-            "updates": self._updates,
-            "round_updates": self.round_updates,
-        }
+        replayed = self.round_updates * BATCHES.batch_size * BATCHES.batch_length
+        return Collect(round(RANDOM_SHARE * steps), replayed / (OWN_SHARE * steps))
 
-    def _model(self, members: int) -> dict[str, Any]:
-        return {**self._collecting(), **MODEL, "model.dynamics.members": members}
+    def _env(self) -> PixelEnv:
+        return make_env(ID, num_envs=self.trajectories, time_limit=self.time_limit)
 
-    def _play(self, actor: FrameAgent, seed: int) -> dict[str, float]:
+    def _learn(
+        self,
+        folder: Path,
+        seed: int,
+        collect: Collect,
+        updates: int,
+        agent: Callable[[PixelEnv], Agent] = model_based,
+        resume: bool = False,
+    ) -> "Run":
+        return learn(
+            folder, self._env(), seed, updates, collect, agent, self.round_updates, resume, BATCHES,
+            Optimiser(learning_rate=2e-3),
+        )  # fmt: skip
+
+    def _learn_free(self, folder: Path, seed: int, collect: Collect) -> "Run":
+        return learn(
+            folder, self._env(), seed, self._updates, collect, model_free, self.round_updates,
+            batches=BATCHES,
+        )  # fmt: skip
+
+    def _play(self, agent: FrameAgent, seed: int) -> dict[str, float]:
         env = make_env(ID, num_envs=self.episodes, time_limit=self.time_limit)
-        played = evaluate_returns(actor, env, self.episodes, 1000 + 100 * seed)
+        played = evaluate_returns(agent, env, self.episodes, 1000 + 100 * seed)
         # A dropped ball alone ends an episode before its time limit.
         dropped = np.array([episode.is_terminal[-1] for episode in played.episodes])
-        return {RETURN: float(played.returns.mean()), DROPS: float(dropped.mean())}
-
-
-def planner_agent(agent: Agent, planner: Planner) -> Agent:
-    """The same model behind another planner."""
-    return Agent(agent.world_model, MPC(planner)).eval()
+        return {RETURN: played.mean, DROPS: float(dropped.mean())}

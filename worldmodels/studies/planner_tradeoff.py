@@ -12,10 +12,10 @@ from worldmodels.envs.worlds.arm import ArmN
 from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.exact import arm_score
 from worldmodels.studies.gradient_planning import (
-    CEM_ARM,
-    GRADIENT_ARM,
+    BY_CEM,
+    BY_GRADIENT,
+    BY_SHOOTING,
     RETURN,
-    SHOOTING_ARM,
     equal_planners,
     planned,
 )
@@ -59,12 +59,12 @@ class PlannerTradeoff(Study):
         f"0: CEM minus gradient on {' and '.join(_FEW)}; gradient minus CEM on every smooth "
         "problem of 128 action values and more (joints x steps)."
     )
-    arms: ClassVar[tuple[Variant, ...]] = (
+    variants: ClassVar[tuple[Variant, ...]] = (
         Variant(
-            CEM_ARM, Role.BASELINE, "fails on large smooth problems, wins small ones with obstacle"
+            BY_CEM, Role.BASELINE, "fails on large smooth problems, wins small ones with obstacle"
         ),
-        Variant(GRADIENT_ARM, Role.METHOD, "the other way round"),
-        Variant(SHOOTING_ARM, Role.ABLATION, "as many evaluations, without gradient or refits"),
+        Variant(BY_GRADIENT, Role.METHOD, "the other way round"),
+        Variant(BY_SHOOTING, Role.ABLATION, "as many evaluations, without gradient or refits"),
     )
     measures: ClassVar[Mapping[str, str]] = MappingProxyType(
         {problem.name: "return of the plan, joints x steps" for problem in PROBLEMS}
@@ -78,16 +78,16 @@ class PlannerTradeoff(Study):
 
     def run(self, seed: int, folder: Path) -> Numbers:
         """One plan per problem, planner and start state, from a cold start."""
-        numbers: dict[str, dict[str, float]] = {arm.name: {} for arm in self.arms}
+        numbers: dict[str, dict[str, float]] = {variant.name: {} for variant in self.variants}
         for problem in PROBLEMS:
             world = ArmN(problem.links, problem.obstacle)
-            score = arm_score(world, world.reset(np.random.default_rng(seed), self.states))
+            start, score = world.reset(np.random.default_rng(seed), self.states), arm_score(world)
             planners = equal_planners(world.action_space, problem.horizon)
             for name, planner in planners.items():
-                numbers[name][problem.name] = planned(planner, score, self.states, seed)[RETURN]
+                numbers[name][problem.name] = planned(planner, score, start, seed)[RETURN]
         return numbers
 
     def verdict(self, results: Results) -> list[Check]:
         """Each planner wins where it should."""
-        few = [results.beats(CEM_ARM, GRADIENT_ARM, name) for name in _FEW]
-        return few + [results.beats(GRADIENT_ARM, CEM_ARM, name) for name in _MANY]
+        few = [results.beats(BY_CEM, BY_GRADIENT, name) for name in _FEW]
+        return few + [results.beats(BY_GRADIENT, BY_CEM, name) for name in _MANY]

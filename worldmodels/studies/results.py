@@ -10,7 +10,7 @@ from worldmodels.evaluation.statistics import bootstrap_interval
 from worldmodels.viz.bands import Interval
 
 Numbers = Mapping[str, Mapping[str, float]]
-"""What one seed measured: by arm, by measure."""
+"""What one seed measured: by variant, by measure."""
 
 
 class Check(NamedTuple):
@@ -24,7 +24,7 @@ class Results:
     """A study's numbers over all seeds.
 
     Args:
-        seeds: one per seed; each arm holds the same measures in all of them.
+        seeds: one per seed; each variant holds the same measures in all of them.
 
     Raises:
         ValueError: when there is no seed, or a seed lacks a number that another has.
@@ -42,49 +42,51 @@ class Results:
                     f"{differing}; run the study anew with --fresh"
                 )
 
-    def arms(self) -> list[str]:
-        """Names of the arms."""
+    def variants(self) -> list[str]:
+        """Names of the variants."""
         return list(self.seeds[0])
 
-    def measures(self, arm: str) -> list[str]:
-        """Names of an arm's measures."""
-        return list(self.seeds[0][arm])
+    def measures(self, variant: str) -> list[str]:
+        """Names of a variant's measures."""
+        return list(self.seeds[0][variant])
 
-    def values(self, arm: str, measure: str) -> Float[np.ndarray, " S"]:
+    def values(self, variant: str, measure: str) -> Float[np.ndarray, " S"]:
         """One number per seed."""
-        return np.array([numbers[arm][measure] for numbers in self.seeds], dtype=float)
+        return np.array([numbers[variant][measure] for numbers in self.seeds], dtype=float)
 
-    def interval(self, arm: str, measure: str) -> Interval:
+    def interval(self, variant: str, measure: str) -> Interval:
         """Mean over the seeds with its bootstrap interval."""
-        return bootstrap_interval(self.values(arm, measure))
+        return bootstrap_interval(self.values(variant, measure))
 
-    def lead(self, arm: str, other: str, measure: str) -> Interval:
-        """How far ``arm`` lies above ``other``, seed by seed."""
-        return bootstrap_interval(self.values(arm, measure) - self.values(other, measure))
+    def lead(self, variant: str, other: str, measure: str) -> Interval:
+        """How far ``variant`` lies above ``other``, seed by seed."""
+        return bootstrap_interval(self.values(variant, measure) - self.values(other, measure))
 
-    def at_least(self, arm: str, measure: str, bound: float) -> Check:
+    def at_least(self, variant: str, measure: str, bound: float) -> Check:
         """The mean is ``bound`` or more."""
-        interval = self.interval(arm, measure)
-        text = f"{arm}: {measure} {interval}, at least {bound:g}"
+        interval = self.interval(variant, measure)
+        text = f"{variant}: {measure} {interval}, at least {bound:g}"
         return Check(text, interval.mean >= bound)
 
-    def at_most(self, arm: str, measure: str, bound: float) -> Check:
+    def at_most(self, variant: str, measure: str, bound: float) -> Check:
         """The mean is ``bound`` or less."""
-        interval = self.interval(arm, measure)
-        text = f"{arm}: {measure} {interval}, at most {bound:g}"
+        interval = self.interval(variant, measure)
+        text = f"{variant}: {measure} {interval}, at most {bound:g}"
         return Check(text, interval.mean <= bound)
 
-    def beats(self, arm: str, other: str, measure: str) -> Check:
+    def beats(self, variant: str, other: str, measure: str) -> Check:
         """The whole interval of the paired differences lies above 0."""
-        lead = self.lead(arm, other, measure)
-        return Check(f"{measure}: {arm} above {other} by {lead}, interval above 0", lead.low > 0)
+        lead = self.lead(variant, other, measure)
+        return Check(
+            f"{measure}: {variant} above {other} by {lead}, interval above 0", lead.low > 0
+        )
 
-    def reaches(self, arm: str, other: str, measure: str, slack: float = 0.0) -> Check:
+    def reaches(self, variant: str, other: str, measure: str, slack: float = 0.0) -> Check:
         """The mean of the paired differences is ``-slack`` or more."""
-        lead = self.lead(arm, other, measure)
-        text = f"{measure}: {arm} against {other} {lead}, mean at least {-slack or 0:g}"
+        lead = self.lead(variant, other, measure)
+        text = f"{measure}: {variant} against {other} {lead}, mean at least {-slack or 0:g}"
         return Check(text, lead.mean >= -slack)
 
 
 def _names(numbers: Numbers) -> set[tuple[str, str]]:
-    return {(arm, measure) for arm, measures in numbers.items() for measure in measures}
+    return {(variant, measure) for variant, measures in numbers.items() for measure in measures}

@@ -1,11 +1,11 @@
 """Rewards chosen when planning: one reward-free model against a model trained for each task."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -13,38 +13,35 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from worldmodels.agent import Agent, ByPlanner
+from worldmodels.agent import Agent
 from worldmodels.envs.make import make_env
 from worldmodels.envs.world_env import WorldVectorEnv
 from worldmodels.envs.worlds.two_rooms import TASKS, Task, TwoRooms
 from worldmodels.evaluation import evaluate_returns
+from worldmodels.losses import BalancedKL
+from worldmodels.nn.pixels import Standardized
 from worldmodels.planning import CEM, MPC
 from worldmodels.planning.objectives import FeatureObjective, Objective
 from worldmodels.replay.episode import Episode
 from worldmodels.replay.store import EpisodeStore
 from worldmodels.studies.base import Role, Study, Variant
-from worldmodels.studies.learning import learn, random_data
+from worldmodels.studies.fit_module import fit_module
+from worldmodels.studies.learning import COPIES, learn, loss_terms, random_data, small_agent
 from worldmodels.studies.results import Check, Numbers, Results
+from worldmodels.training.settings import Batches, Optimiser
 from worldmodels.world_model import WorldModel
 
 TRAINED, SWAPPED, STRANGE = "a model per task", "one model, swapped reward", "another task's reward"
 NAMES = ("upper right", "lower left", "doorway", "right wall")
 HORIZON, SHORT, LONG = 12, 4, 24
 FACTORY = "worldmodels.studies.reward_swap:rooms"
-SIZES: Mapping[str, Any] = MappingProxyType(
-    {
-        # Without rewards the picture alone must make the small walker value its nats: every pixel
-        # that ever changes weighs the same.
-        "model.pixels": "Standardized",
-        # But little: at 0.25 a dreamt step missed the walker by several steps' length, at 0.02 by
-        # less than half of that, after as many updates.
-        "model.image_weight": 0.005,
-        "model.free_nats": 0.3,
-        "train.learning_rate": 2e-3,
-        "batches.batch_size": 32,
-        "batches.batch_length": 10,
-    }
-)
+# Without rewards the picture alone must make the small walker value its nats: every pixel that ever
+# changes weighs the same.
+PIXELS = Standardized
+# But little: at 0.25 a predicted step missed the walker by several steps' length, at 0.02 by less
+# than half of that, after as many updates.
+IMAGE_WEIGHT = 0.005
+BATCHES = Batches(batch_size=32, batch_length=10)
 
 
 def rooms(task: int = 0, num_envs: int = 1) -> WorldVectorEnv:
@@ -70,7 +67,7 @@ class RewardSwap(Study):
         "as the mean over the seeds, and under 0.9 with another task's objective. The horizons 4 "
         "and 24, instead of 12, are told beside it."
     )
-    arms: ClassVar[tuple[Variant, ...]] = (
+    variants: ClassVar[tuple[Variant, ...]] = (
         Variant(TRAINED, Role.BASELINE, "a training for each, which every new task needs again"),
         Variant(SWAPPED, Role.METHOD, "one training without rewards, four objectives"),
         Variant(STRANGE, Role.ABLATION, "the reward-free model with the objective of another task"),
@@ -91,21 +88,21 @@ class RewardSwap(Study):
 
     def run(self, seed: int, folder: Path) -> Numbers:
         """Five trainings on equal data, then every objective on the same episodes."""
-        free = self._learn(folder / "free", seed, 0, {"model.reward_weight": 0.0}).world_model
+        free = self._learn(folder / "free", seed, 0, reward=0.0)
         place = readout(free, EpisodeStore(folder / "free" / "replay"), seed)
-        goals = [FeatureObjective(lambda f, t=task: _worth(t, place(f))) for task in TASKS]
-        numbers: dict[str, dict[str, float]] = {arm.name: {} for arm in self.arms}
+        goals = [FeatureObjective(lambda f, t=task: _reward(t, place(f))) for task in TASKS]
+        numbers: dict[str, dict[str, float]] = {variant.name: {} for variant in self.variants}
         for task, name in enumerate(NAMES):
-            trained = self._learn(folder / f"task{task}", seed, task, {})
+            trained = self._learn(folder / f"task{task}", seed, task, reward=100.0)
             # The task two places on lies elsewhere: the first and the last overlap.
             found = {
-                TRAINED: self._play(trained.world_model, None, task, seed),
+                TRAINED: self._play(trained, None, task, seed),
                 SWAPPED: self._play(free, goals[task], task, seed),
                 STRANGE: self._play(free, goals[(task + 2) % len(TASKS)], task, seed),
             }
-            for arm, value in found.items():
-                numbers[arm][f"{name}: return"] = value
-                numbers[arm][f"{name}: ratio"] = value / found[TRAINED]
+            for variant, value in found.items():
+                numbers[variant][f"{name}: return"] = value
+                numbers[variant][f"{name}: ratio"] = value / found[TRAINED]
             for horizon in (SHORT, LONG):
                 value = self._play(free, goals[task], task, seed, horizon)
                 numbers[SWAPPED][f"{name}: return, horizon {horizon}"] = value
@@ -120,13 +117,16 @@ class RewardSwap(Study):
             checks.append(Check(text, ratio.mean < 0.9))
         return checks
 
-    def _learn(self, folder: Path, seed: int, task: int, extra: Mapping[str, Any]) -> Agent:
-        options: dict[str, Any] = {
-            "env.id": FACTORY,
-            "env.options": json.dumps({"task": task}),
-        }
-        options |= dict(SIZES) | random_data(self.steps, self.updates)
-        return learn(folder, seed, options | dict(extra))
+    def _learn(self, folder: Path, seed: int, task: int, reward: float) -> WorldModel:
+        terms = loss_terms(IMAGE_WEIGHT, reward=reward, kl=BalancedKL(free_nats=0.3))
+        env = make_env(FACTORY, COPIES, options={"task": task})
+        model = learn(
+            folder, env, seed, self.updates, random_data(self.steps),
+            partial(small_agent, pixels=PIXELS, terms=terms),
+            batches=BATCHES, optimiser=Optimiser(learning_rate=2e-3),
+        ).agent.world_model  # fmt: skip
+        assert isinstance(model, WorldModel)
+        return model
 
     def _play(
         self,
@@ -137,10 +137,9 @@ class RewardSwap(Study):
         horizon: int = HORIZON,
     ) -> float:
         planner = CEM(model.action_space, horizon, 100, iterations=4, elites=10, kept_elites=0)
-        agent = Agent(model, MPC(planner), acting=ByPlanner(goal)).eval()
+        agent = Agent(model, MPC(planner, objective=goal)).eval()
         env = make_env(FACTORY, num_envs=self.episodes, options={"task": task})
-        returns = evaluate_returns(agent, env, self.episodes, 1000 + 100 * seed).returns
-        return float(returns.mean())
+        return evaluate_returns(agent, env, self.episodes, 1000 + 100 * seed).mean
 
 
 def readout(model: WorldModel, episodes: Iterable[Episode], seed: int) -> nn.Module:
@@ -173,16 +172,11 @@ def fitted(feature: Float[Tensor, "N F"], place: Float[Tensor, "N 2"], seed: int
     """A small network from features to places, by least squares."""
     torch.manual_seed(seed)
     net = nn.Sequential(nn.Linear(feature.shape[-1], 64), nn.ELU(), nn.Linear(64, 2))
-    optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
-    for _ in range(500):
-        optimiser.zero_grad()
-        loss = (net(feature) - place).square().mean()
-        loss.backward()
-        optimiser.step()
+    fit_module(net, lambda: (net(feature) - place).square().mean(), 500, learning_rate=3e-3)
     return net.requires_grad_(False)
 
 
-def _worth(task: Task, place: Float[Tensor, "N H 2"]) -> Float[Tensor, "N H"]:
+def _reward(task: Task, place: Float[Tensor, "N H 2"]) -> Float[Tensor, "N H"]:
     flat = rearrange(place, "N H P -> (N H) P")
     value = torch.from_numpy(task(flat.double().numpy())).to(place)
     return rearrange(value, "(N H) -> N H", N=len(place))

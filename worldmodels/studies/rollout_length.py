@@ -8,19 +8,18 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from worldmodels.behaviours import MBPO, FixedLength, ValidatedLength
-from worldmodels.behaviours.lengths import RolloutLength
+from worldmodels.replay.buffer import ReplayBuffer
 from worldmodels.replay.store import EpisodeStore
 from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.learners import (
     RETURN,
     SAC_SMALL,
     QuickBox,
-    augmented,
     box,
-    learned_model,
+    learn_augmented,
+    learn_model,
     mean_return,
     record,
-    replay,
 )
 from worldmodels.studies.results import Check, Numbers, Results
 from worldmodels.world_model import WorldModel
@@ -31,7 +30,7 @@ AUTOMATIC = "automatic"
 
 
 def fixed(length: int) -> str:
-    """The name of an arm."""
+    """The name of a variant."""
     return f"length {length}"
 
 
@@ -39,7 +38,7 @@ def fixed(length: int) -> str:
 class RolloutLengths(Study):
     """SAC on a quick GlitchBox, in one model, with rollouts of fixed and of validated length.
 
-    Every arm branches from every state and imagines as many transitions at an update: half as
+    Every variant branches from every state and imagines as many transitions at an update: half as
     many rollouts where they are twice as long.
     """
 
@@ -52,7 +51,7 @@ class RolloutLengths(Study):
         "with 30 is the best one. The length chosen by the error on held-out episodes returns at "
         "least 95 % of the best fixed length's mean."
     )
-    arms: ClassVar[tuple[Variant, ...]] = (
+    variants: ClassVar[tuple[Variant, ...]] = (
         Variant(fixed(1), Role.BASELINE, "the shortest"),
         *(Variant(fixed(n), Role.ABLATION, "an inner one, chosen by hand") for n in LENGTHS[1:-1]),
         Variant(fixed(30), Role.BASELINE, "as long as an episode"),
@@ -77,11 +76,22 @@ class RolloutLengths(Study):
 
     def run(self, seed: int, folder: Path) -> Numbers:
         """One buffer and one model for all lengths."""
-        store, env = record(folder, QuickBox, self.episodes, seed), box(QuickBox, 1)
-        model = learned_model(store, env, self.model_updates, seed)
-        lengths: dict[str, RolloutLength] = {fixed(n): FixedLength(n) for n in LENGTHS}
-        lengths[AUTOMATIC] = validated(model, store, seed)
-        return {name: self._measure(model, store, length, seed) for name, length in lengths.items()}
+        data, env = record(folder / "data", QuickBox, self.episodes, seed), box(QuickBox, 1)
+        model = learn_model(folder / "model", data, env, self.model_updates, seed)
+        lengths = {fixed(n): n for n in LENGTHS} | {AUTOMATIC: validated(model, data, seed)}
+        numbers = {}
+        for name, length in lengths.items():
+            behaviour = partial(
+                MBPO,
+                algorithm=SAC_SMALL,
+                length=partial(FixedLength, length),
+                real_ratio=0.1,
+                starts=self.transitions // length,
+            )
+            agent = learn_augmented(folder / name, data, model, behaviour, self.updates, seed)
+            returned = mean_return(agent, QuickBox, self.measured, seed)
+            numbers[name] = {RETURN: returned, LENGTH: float(length)}
+        return numbers
 
     def verdict(self, results: Results) -> list[Check]:
         """An inverted U, and its top found."""
@@ -91,27 +101,10 @@ class RolloutLengths(Study):
         inner = Check(f"{RETURN} by length {text}; best at {best}", best in LENGTHS[1:-1])
         return [inner, results.at_least(AUTOMATIC, RETURN, 0.95 * means[best])]
 
-    def _measure(
-        self, model: WorldModel, store: EpisodeStore, length: RolloutLength, seed: int
-    ) -> dict[str, float]:
-        steps = length(0)
-        behaviour = MBPO(
-            model.dynamics.feature_dim,
-            model.action_space,
-            SAC_SMALL,
-            lambda: length,
-            real_ratio=0.1,
-            starts=self.transitions // steps,
-        )
-        agent = augmented(model, store, behaviour, self.updates, seed)
-        return {RETURN: mean_return(agent, QuickBox, self.measured, seed), LENGTH: float(steps)}
 
-
-def validated(model: WorldModel, store: EpisodeStore, seed: int) -> ValidatedLength:
-    """The length that a model's error on held-out episodes allows."""
-    behaviour = MBPO(
-        model.dynamics.feature_dim, model.action_space, length=partial(ValidatedLength, 15)
-    )
-    behaviour.validate(model, replay(store).sample_held_out(64, 20, seed))
-    assert isinstance(behaviour.length, ValidatedLength)
-    return behaviour.length
+def validated(model: WorldModel, data: Path, seed: int) -> int:
+    """The rollout length that a model's error on held-out episodes allows."""
+    behaviour = MBPO(model.feature_dim, model.action_space, length=partial(ValidatedLength, 15))
+    held_out = ReplayBuffer(EpisodeStore(data), held_out=0.1).sample_held_out(64, 20, seed)
+    behaviour.validate(model, held_out)
+    return behaviour.length(0)

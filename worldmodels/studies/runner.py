@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 
+from worldmodels.replay.files import write_text
 from worldmodels.studies.base import Study
 from worldmodels.studies.results import Results
-from worldmodels.training.run import git_revision, write_text
+from worldmodels.training.run import git_revision
 from worldmodels.viz.plots import save_figure
 
 _PACKAGES = ("worldmodels", "torch", "numpy")
@@ -97,8 +98,8 @@ def run_seed(study: Study, folder: Path, seed: int, threads: int) -> Record:
         "sizes": asdict(study),
         "rule": study.rule,
         "numbers": {
-            arm: {measure: float(value) for measure, value in measures.items()}
-            for arm, measures in numbers.items()
+            variant: {measure: float(value) for measure, value in measures.items()}
+            for variant, measures in numbers.items()
         },
     }
     write_text(file, json.dumps(record, indent=1))
@@ -117,13 +118,14 @@ def summary(
         "rule": study.rule,
         "passed": all(check.passed for check in checks),
         "checks": [check._asdict() for check in checks],
-        "arms": [arm._asdict() for arm in study.arms],
+        "variants": [variant._asdict() for variant in study.variants],
         "measures": dict(study.measures),
         "intervals": {
-            arm: {
-                measure: list(results.interval(arm, measure)) for measure in results.measures(arm)
+            variant: {
+                measure: list(results.interval(variant, measure))
+                for measure in results.measures(variant)
             }
-            for arm in results.arms()
+            for variant in results.variants()
         },
         "seeds": [
             {key: record[key] for key in ("seed", "seconds", "numbers")} for record in records

@@ -1,22 +1,24 @@
-"""A simulator from pixels: what a learned model dreams 20 steps ahead, against what happens."""
+"""A simulator from pixels: what a learned model predicts 20 steps ahead, against what happens."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
+from worldmodels.dynamics import GaussianRSSM
 from worldmodels.envs.make import make_env
 from worldmodels.evaluation import imagine_episode
 from worldmodels.evaluation.images import squared_error, to_psnr
 from worldmodels.replay.collect import RandomAgent, collect_episodes
 from worldmodels.replay.episode import Episode
 from worldmodels.studies.base import Role, Study, Variant
-from worldmodels.studies.learning import learn, random_data
+from worldmodels.studies.learning import learn, loss_terms, random_data, small_agent
 from worldmodels.studies.results import Check, Numbers, Results
 from worldmodels.world_model import WorldModel
 
@@ -24,16 +26,15 @@ COPY, MODEL, STRANGE = "copy of the last frame", "model", "model, actions of ano
 PSNR, CART, POLE = "psnr", "cart error", "pole error"
 RED, BLUE = 0, 2
 CONTEXT, HORIZON = 5, 20
-ENV = {"id": "worldmodels/CartSwing-v0", "action_repeat": 4}
+ENV: Mapping[str, Any] = {"id": "worldmodels/CartSwing-v0", "action_repeat": 4}
 # More than the demo's, for a world with speeds, and pictures rather than rewards in view.
-SIZES = {
-    "env.num_envs": 20,
-    "collect.episodes": 20,
-    "model.dynamics.stoch": 30,
-    "model.dynamics.deter": 128,
-    "model.dynamics.hidden": 128,
-    "model.image_weight": 0.5,
-}
+COPIES = 20
+PARTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "dynamics": partial(GaussianRSSM, stoch=30, deter=128, hidden=128),
+        "terms": loss_terms(image=0.5),
+    }
+)
 
 
 class Tint(NamedTuple):
@@ -51,7 +52,7 @@ TINTS = {CART: Tint(BLUE, RED, 88, 40), POLE: Tint(RED, BLUE, 186, 70)}
 
 @dataclass(frozen=True)
 class Simulator(Study):
-    """Open-loop dreams of CartSwing under the actions of held-out random episodes."""
+    """Open-loop predictions of CartSwing under the actions of held-out random episodes."""
 
     claim: ClassVar[str] = (
         "A model learned from pixels and actions simulates the world: 20 steps ahead without a "
@@ -62,7 +63,7 @@ class Simulator(Study):
         "model minus copy of the last frame, lies above 0; the centre of the cart and the centre "
         "of the pole in the dream are within 2 pixels of the true ones on average."
     )
-    arms: ClassVar[tuple[Variant, ...]] = (
+    variants: ClassVar[tuple[Variant, ...]] = (
         Variant(COPY, Role.BASELINE, "the last frame seen, repeated"),
         Variant(MODEL, Role.METHOD, "dreams under the true actions"),
         Variant(STRANGE, Role.ABLATION, "the same dreams under the actions of another episode"),
@@ -77,30 +78,32 @@ class Simulator(Study):
     steps: int = 15_000
     updates: int = 1500
     episodes: int = 10
-    dreams: int = 8
+    windows: int = 8
 
     @classmethod
     def smoke(cls) -> "Simulator":
         """Hardly any training."""
-        return cls(steps=1000, updates=30, episodes=2, dreams=2)
+        return cls(steps=1000, updates=30, episodes=2, windows=2)
 
     def run(self, seed: int, folder: Path) -> Numbers:
-        """Trains on random episodes, dreams of others."""
-        options = {f"env.{name}": value for name, value in ENV.items()}
-        options |= SIZES | random_data(self.steps, self.updates)
-        model = learn(folder / "model", seed, options).world_model
+        """Trains on random episodes, predicts others."""
+        env, collect = make_env(**ENV, num_envs=COPIES), random_data(self.steps)
+        untrained = partial(small_agent, **PARTS)
+        model = learn(
+            folder / "model", env, seed, self.updates, collect, untrained
+        ).agent.world_model
         env = make_env(**ENV, num_envs=self.episodes)
         episodes = collect_episodes(
             env, RandomAgent(env.action_space), self.episodes, seed=100_000 + seed,
             explore=True, policy="random", round=0,
         )  # fmt: skip
-        rows = list(self._dreams(model, episodes))
+        rows = list(self._predictions(model, episodes))
         return {
-            arm.name: {
-                name: float(np.mean([row[arm.name][name] for row in rows]))
+            variant.name: {
+                name: float(np.mean([row[variant.name][name] for row in rows]))
                 for name in rows[0][MODEL]
             }
-            for arm in self.arms
+            for variant in self.variants
         }
 
     def verdict(self, results: Results) -> list[Check]:
@@ -108,17 +111,17 @@ class Simulator(Study):
         places = [results.at_most(MODEL, name, 2.0) for name in TINTS]
         return [results.beats(MODEL, COPY, PSNR), *places]
 
-    def _dreams(
+    def _predictions(
         self, model: WorldModel, episodes: Sequence[Episode]
     ) -> Iterator[Mapping[str, Mapping[str, float]]]:
         for index, episode in enumerate(episodes):
             stranger = episodes[index - 1].action
             last = episode.rows - CONTEXT - HORIZON
-            for start in np.linspace(0, last, self.dreams).astype(int):
-                yield _dream(model, episode, stranger, int(start))
+            for start in np.linspace(0, last, self.windows).astype(int):
+                yield _predicted(model, episode, stranger, int(start))
 
 
-def _dream(
+def _predicted(
     model: WorldModel, episode: Episode, stranger: np.ndarray, start: int
 ) -> Mapping[str, Mapping[str, float]]:
     seen = start + CONTEXT
@@ -127,7 +130,7 @@ def _dream(
     strange = imagine_episode(model, episode._replace(action=action), CONTEXT, HORIZON, start=start)
     truth = episode.obs[seen + HORIZON - 1]
     guesses = {COPY: episode.obs[seen - 1], MODEL: true.dream[0, -1], STRANGE: strange.dream[0, -1]}
-    return {arm: frame_errors(guess, truth) for arm, guess in guesses.items()}
+    return {name: frame_errors(guess, truth) for name, guess in guesses.items()}
 
 
 def frame_errors(

@@ -1,6 +1,5 @@
 """Three sources of a model behind one interface: known equations, fitted ones, learned ones."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldmodels.agent import Agent
-from worldmodels.dynamics import ArrivalReward, ExactCartSwing, FittedCartSwing
 from worldmodels.dynamics.base import Dynamics
 from worldmodels.envs.make import make_env
 from worldmodels.envs.worlds.cart_swing import CartSwing, CartSwingState
@@ -30,6 +28,7 @@ from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.cart_fitting import fit_positions
 from worldmodels.studies.cart_physics import CartEquations, CartParameters
 from worldmodels.studies.cart_readout import CartReadout
+from worldmodels.studies.cart_sources import ArrivalReward, ExactCartSwing, FittedCartSwing
 from worldmodels.studies.learning import learn, random_data
 from worldmodels.studies.results import Check, Numbers, Results
 from worldmodels.world_model import WorldModel
@@ -73,7 +72,7 @@ class Sources(Study):
         "planning in a model learned from 20,000 random frames. The equations with the first "
         "guess of their parameters, and a model learned from 2,000 frames, return less than 90 %."
     )
-    arms: ClassVar[tuple[Variant, ...]] = (
+    variants: ClassVar[tuple[Variant, ...]] = (
         Variant(EXACT, Role.METHOD, "the world's own equations"),
         Variant(FITTED, Role.METHOD, "the equations, masses and length fitted to random frames"),
         Variant(MANY, Role.METHOD, "an RSSM"),
@@ -121,23 +120,22 @@ class Sources(Study):
         bound = 0.9 * results.interval(EXACT, RETURN).mean
         return [
             *(results.at_most(FITTED, error, 0.05) for error in ERRORS.values()),
-            *(results.at_least(arm, RETURN, bound) for arm in (FITTED, MANY)),
-            *(results.at_most(arm, RETURN, bound) for arm in (GUESSED, FEW)),
+            *(results.at_least(name, RETURN, bound) for name in (FITTED, MANY)),
+            *(results.at_most(name, RETURN, bound) for name in (GUESSED, FEW)),
         ]
 
     def _learned(self, folder: Path, seed: int, frames: int, updates: int) -> WorldModel:
-        options = {f"env.{name}": value for name, value in ENV.items()}
-        options["env.options"] = json.dumps(ENV["options"])
         # 80 episodes of 25 steps are 2,000 frames, beside the first one of each.
-        options |= {"env.num_envs": 20, "collect.episodes": 20}
-        return learn(folder, seed, options | random_data(frames, updates)).world_model
+        env = make_env(**ENV, num_envs=20)
+        model = learn(folder, env, seed, updates, random_data(frames)).agent.world_model
+        assert isinstance(model, WorldModel)
+        return model
 
     def _return(self, model: WorldModel, seed: int) -> float:
         planner = CEM(model.action_space, horizon=12, candidates=100, iterations=4, elites=10)
         env = make_env(**ENV, num_envs=self.episodes)
         agent = Agent(model, MPC(planner)).eval()
-        played = evaluate_returns(agent, env, self.episodes, 1000 + 100 * seed)
-        return float(played.returns.mean())
+        return evaluate_returns(agent, env, self.episodes, 1000 + 100 * seed).mean
 
 
 def simulator(source: Callable[..., Dynamics]) -> WorldModel:

@@ -2,20 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
 
 import torch
 
-from worldmodels.agent import Agent, ByGuidedPlanner
-from worldmodels.planning import CEM, MPC
-from worldmodels.replay.store import EpisodeStore
+from worldmodels.agent import Agent
+from worldmodels.planning import CEM, MPC, PlanState
 from worldmodels.studies.base import Role, Study, Variant
-from worldmodels.studies.dreaming import Pupil, fitted_critic, practise, remember
-from worldmodels.studies.maze import DREAMT, dream_accuracy, find, learn_maze, value_error
+from worldmodels.studies.maze import PLACES, find, learn_maze, prediction_accuracy, value_error
 from worldmodels.studies.results import Check, Numbers, Results
-from worldmodels.world_model import WorldModel
+from worldmodels.studies.students import Queries, Source, fitted_value, student
 
 SHORT, VALUED = "horizon 10", "horizon 10 with V"
 LEARNED, LONG = "horizon 10 with V and policy", "horizon 60, 5 times the search"
@@ -26,7 +25,7 @@ HORIZON, FAR, ITERATIONS = 10, 60, 3
 
 @dataclass(frozen=True)
 class TerminalValue(Study):
-    """DetourMaze, one model of random episodes for all arms."""
+    """DetourMaze, one model of random episodes for all variants."""
 
     claim: ClassVar[str] = (
         "A planner with a short horizon walks to the near coin; with a learned value at its "
@@ -38,7 +37,7 @@ class TerminalValue(Study):
         "learned in the model as well. With horizon 60, no value and at least 5 times the "
         "model evaluations under 50 % do."
     )
-    arms: ClassVar[tuple[Variant, ...]] = (
+    variants: ClassVar[tuple[Variant, ...]] = (
         Variant(SHORT, Role.BASELINE, "the predicted rewards of 10 steps"),
         Variant(VALUED, Role.METHOD, "the same, plus a value fitted in the model without a policy"),
         Variant(
@@ -59,15 +58,15 @@ class TerminalValue(Study):
             SPENT: "plans evaluated per decision",
             ERROR: "mean of |V - exact value| / exact value over all cells",
             ALONE: "share of episodes that the policy without the planner ends at the treasure",
-            PLACE: DREAMT,
+            PLACE: PLACES,
         }
     )
     steps: int = 20_000
     updates: int = 5000
     value_updates: int = 700
     policy_updates: int = 1000
-    lessons: int = 20
-    states: int = 25
+    query_rounds: int = 20
+    queries: int = 25
     candidates: int = 64
     episodes: int = 10
     long_episodes: int = 4
@@ -78,36 +77,38 @@ class TerminalValue(Study):
     def smoke(cls) -> "TerminalValue":
         """Hardly any training."""
         return cls(
-            steps=1000, updates=5, value_updates=2, policy_updates=2, lessons=1, states=4,
+            steps=1000, updates=5, value_updates=2, policy_updates=2, query_rounds=1, queries=4,
             candidates=8, episodes=1, long_episodes=1, episode_steps=4, sequences=4,
         )  # fmt: skip
 
     def run(self, seed: int, folder: Path) -> Numbers:
-        """One model; a value, and a policy with its value, learn in its dreams."""
-        model = learn_maze(folder / "run", seed, self.steps, self.updates).world_model
-        remembered = remember(model, EpisodeStore(folder / "run" / "replay"), seed, self.sequences)
-        critic = fitted_critic(model, remembered, self.value_updates, seed)
-        short = planning(model, HORIZON, self.candidates)
-        torch.manual_seed(seed)
-        every = max(1, self.policy_updates // self.lessons)
-        pupil = Pupil(model, short.planner, critic, every, self.states)
-        practise(pupil, model, remembered, self.policy_updates, seed)
+        """One model; a value, and a policy distilled from the planner with it, learn inside it."""
+        run = learn_maze(folder / "run", seed, self.steps, self.updates)
+        model = run.agent.world_model
+        source = Source(folder, model, run.path / "replay", self.sequences, seed)
+        value = fitted_value(source, self.value_updates)
+        planner = planning(HORIZON, self.candidates)
+        policy = student(
+            source, "policy", planner, self.policy_updates,
+            Queries(self.query_rounds, self.queries), value.critic,
+        )  # fmt: skip
+        short = planner(model.action_space)
         # A tenth more: a decision also evaluates the plans that it was handed.
-        long = planning(model, FAR, round(5.5 * self.candidates))
+        long = planning(FAR, round(5.5 * self.candidates))(model.action_space)
         agents = {
-            SHORT: Agent(model, short),
-            VALUED: Agent(model, short, behaviour=pupil, acting=ByGuidedPlanner(proposals=0)),
-            LEARNED: Agent(model, short, behaviour=pupil, acting=ByGuidedPlanner()),
-            LONG: Agent(model, long),
+            SHORT: Agent(model, MPC(short)),
+            VALUED: Agent(model, MPC(short, guide=value, proposals=0)),
+            LEARNED: Agent(model, MPC(short, guide=policy)),
+            LONG: Agent(model, MPC(long)),
         }
         numbers = {
-            arm: self._play(agent, seed, self.long_episodes if arm == LONG else self.episodes)
-            for arm, agent in agents.items()
+            name: self._play(agent, seed, self.long_episodes if name == LONG else self.episodes)
+            for name, agent in agents.items()
         }
-        numbers[SHORT][PLACE] = dream_accuracy(model, seed)
-        numbers[VALUED][ERROR] = value_error(model, critic, seed)
-        policy = Agent(model, short, behaviour=pupil)
-        numbers[LEARNED][ALONE] = self._play(policy, seed, self.episodes)[TREASURE]
+        numbers[SHORT][PLACE] = prediction_accuracy(model, seed)
+        numbers[VALUED][ERROR] = value_error(model, value.critic, seed)
+        alone = self._play(Agent(model, policy), seed, self.episodes)
+        numbers[LEARNED][ALONE] = alone[TREASURE]
         return numbers
 
     def verdict(self, results: Results) -> list[Check]:
@@ -127,10 +128,12 @@ class TerminalValue(Study):
         return {TREASURE: found.treasure, DECOY: found.decoy, SPENT: search(agent)}
 
 
-def planning(model: WorldModel, horizon: int, candidates: int) -> MPC:
-    """CEM that replans at every step."""
+def planning(horizon: int, candidates: int) -> partial[CEM]:
+    """CEM in the study's sizes."""
     elites = max(2, candidates // 8)
-    return MPC(CEM(model.action_space, horizon, candidates, ITERATIONS, elites))
+    return partial(
+        CEM, horizon=horizon, candidates=candidates, iterations=ITERATIONS, elites=elites
+    )
 
 
 def search(agent: Agent) -> float:
@@ -138,4 +141,4 @@ def search(agent: Agent) -> float:
     frame = torch.zeros(1, *agent.world_model.obs_shape, dtype=torch.uint8)
     state = agent.initial(1, 0)
     _, after = agent.act(frame, torch.ones(1, dtype=torch.bool), state)
-    return float(after.plan.evaluations[0])
+    return float(after.actor.evaluations[0]) if isinstance(after.actor, PlanState) else 0.0

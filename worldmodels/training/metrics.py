@@ -110,8 +110,12 @@ class Metrics(L.Callback):
         self.env_steps, self.step = env_steps, step
         self.latest: dict[str, float] = {}
         self._sums: dict[str, Tensor] = {}
-        self._count = 0
+        self._count, self._flushed = 0, 0
         self._mark = time.perf_counter()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Log points are counted from a round's first update on, in a resumed run as well."""
+        self._flushed = int(module.update)  # type: ignore[arg-type]
 
     def on_train_batch_start(
         self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int
@@ -131,7 +135,7 @@ class Metrics(L.Callback):
         for name, value in outputs.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._count += 1
-        if self._count >= self.every:
+        if int(module.update) - self._flushed >= self.every:  # type: ignore[arg-type]
             self.flush(trainer, module)
         self._mark = time.perf_counter()
         self.clock.seconds["log"] += self._mark - now
@@ -151,4 +155,5 @@ class Metrics(L.Callback):
         names = list(self._sums)
         means = (torch.stack([self._sums[n].float() for n in names]) / self._count).tolist()
         self._sums, self._count = {}, 0
+        self._flushed = int(module.update)  # type: ignore[arg-type]
         self.write(trainer, module, {f"train/{n}": v for n, v in zip(names, means, strict=True)})

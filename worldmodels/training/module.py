@@ -74,10 +74,14 @@ class WorldModelModule(L.LightningModule):
         self.agent, self.updates, self.optimiser = agent, updates, optimiser
         self.model_learns = _learns(agent.world_model)
         self.behaviour_learns = agent.behaviour is not None and _learns(agent.behaviour)
-        if not self.model_learns and (autoencoder_updates or not self.behaviour_learns):
+        if not self.model_learns and not self.behaviour_learns:
             raise ValueError(
-                "the world model is frozen: give --behaviour, and no autoencoder_updates, "
-                "so that something else learns"
+                "the world model is frozen: give --behaviour, so that something else learns"
+            )
+        if autoencoder_updates and not _learns(agent.world_model.encoder):
+            raise ValueError(
+                f"autoencoder_updates={autoencoder_updates}: the encoder is frozen and cannot "
+                "learn as an autoencoder: give 0"
             )
         self.autoencoder_updates = autoencoder_updates
         self.autoencoder = Autoencoder(agent.world_model) if autoencoder_updates else None
@@ -99,12 +103,12 @@ class WorldModelModule(L.LightningModule):
         # The loss of the behaviour, which imagines from these states, and the gradients of both.
         if self.overlap is not None and self._independent(losses):
             learned = self.overlap(
-                lambda: self.manual_backward(share * losses.total),
+                lambda: self._backward(share * losses.total),
                 lambda: self._behaviour_backward(batch, posterior, share),
             )
         else:
             learned = self._behaviour_loss(batch, posterior)
-            self.manual_backward(share * (losses.total + learned.total))
+            self._backward(share * (losses.total + learned.total))
         loss = (losses.total + learned.total).detach()
         metrics = {"loss": loss, **losses.metrics, **learned.metrics}
         if (batch_idx + 1) % self.optimiser.accumulate:
@@ -117,7 +121,8 @@ class WorldModelModule(L.LightningModule):
             options["lr"] = group.learning_rate * self._cooldown()
         optimizer.step()
         optimizer.zero_grad()
-        self.world_model.update_target()
+        if self.model_learns:
+            self.world_model.update_target()
         if self.agent.behaviour is not None and self.behaviour_learns:
             self.agent.behaviour.update_target()
         self.update += 1
@@ -138,6 +143,12 @@ class WorldModelModule(L.LightningModule):
         if behaviour is None or posterior is None or not self.behaviour_learns:
             return NOTHING
         return behaviour.loss(self.world_model, batch, posterior)
+
+    def _backward(self, loss: Float[Tensor, ""]) -> None:
+        # Lightning holds autocast over the whole step. A backward pass repeats the precisions of
+        # its forward pass by itself; under autocast it would round those that are kept exact.
+        with torch.autocast(self.device.type, enabled=False):
+            self.manual_backward(loss)
 
     def _behaviour_backward(self, batch: Batch, posterior: State | None, share: float) -> Losses:
         # Autocast is a setting of each thread.

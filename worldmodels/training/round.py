@@ -65,7 +65,7 @@ class Round(L.Callback):
         collect: see ``settings.Collect``.
         evaluate: see ``settings.Evaluate``.
         panels: see ``settings.Panels``.
-        fits_pixels: whether the first data sets the pixel scaling; a pretrained model has its own.
+        fits_pixels: whether the first data sets the pixel scaling; a frozen model has its own.
     """
 
     run: RunFolder
@@ -125,7 +125,8 @@ class Round(L.Callback):
     ) -> None:
         """Records whole episodes until the replay ratio holds: random ones first."""
         store, agent = self.buffer.store, module.agent
-        replayed = module.update * self.data.batch_size * self.data.batch_length
+        batches = module.update * module.optimiser.accumulate * trainer.world_size
+        replayed = batches * self.data.batch_size * self.data.batch_length
         wanted = self.collect.prefill + replayed / self.collect.replay_ratio
         with self.metrics.clock.spent("env"), evaluating(module):
             while store.steps < self.collect.prefill:
@@ -167,7 +168,9 @@ class Round(L.Callback):
     def _validate(self, trainer: L.Trainer, module: WorldModelModule, round: int) -> None:
         """Shows a behaviour that asks for it a batch of held-out episodes, where there are any."""
         behaviour = module.agent.behaviour
-        if behaviour is None or not behaviour.validates or not self.buffer.held_out_episodes:
+        if behaviour is None or not (behaviour.validates and module.behaviour_learns):
+            return
+        if not self.buffer.held_out_episodes:
             return
         seed = mixed_seed(self.seed, 4, round)
         batch = self.buffer.sample_held_out(self.data.batch_size, self.data.batch_length, seed)
@@ -209,9 +212,10 @@ class Round(L.Callback):
                 "episodes": self.buffer.store.episodes,
                 "metrics_bytes": self.run.metrics.stat().st_size,
             }
-            self.run.complete(target, about)
             self.save_model()
             self.run.write_csv()
+            # Last: a run that is killed before repeats its round, and writes all of this again.
+            self.run.complete(target, about)
 
 
 def _due(every: int, round: int, last: bool) -> bool:

@@ -71,9 +71,9 @@ class Collect:
 
     Attributes:
         prefill: steps by a random agent before the first update.
-        replay_ratio: replayed steps per collected agent step, over the whole run: updates times
-            batch_size times batch_length, divided by agent steps. An infinite one collects
-            nothing after the prefill.
+        replay_ratio: replayed steps per agent step collected after the prefill, over the whole
+            run. A batch replays batch_size times batch_length steps; an update has a batch of every
+            process, and ``accumulate`` of them. An infinite ratio collects nothing more.
         episodes: collected at a time; one in each copy of the environment when None.
     """
 

@@ -4,7 +4,9 @@ import logging
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, fields, is_dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +45,7 @@ from worldmodels.training.settings import (
     Trainer,
 )
 from worldmodels.types import describe
+from worldmodels.world_model import WorldModel
 
 
 def train(
@@ -120,74 +123,104 @@ def train(
         run = wm.train(agent, env, updates=14_300, name="cart")
         print(run, wm.evaluate(run, episodes=20))
     """
-    settings = {name: value for name, value in locals().items() if name not in _OBJECTS}
-    counts = {"updates": updates, "round_updates": round_updates}
-    check_at_least("train", 1, **counts, checkpoint_every=checkpoint_every)
-    if (env is None) == (data is None):
+    settings = {**locals()}
+    _check_arguments(settings)
+    config = _config(agent, env, settings)
+    run, leads = RunFolder(Path(out) / name), getattr(rank_zero_only, "rank", 0) == 0
+    marker = _begin(run, resume, leads)
+    length, rounds = _rounds(updates, round_updates, marker)
+    L.seed_everything(seed, verbose=False)
+    fits_pixels = _prepare(agent.train(), world_model, only, freeze_critic)
+    with closing(_open_store(env, data, run, leads)) as store:
+        _check_spaces(agent, store)
+        buffer = ReplayBuffer(store, replay.capacity_bytes, replay.sampler, replay.held_out)
+        loader = ReplayDataModule(buffer, length * optimiser.accumulate, seed, **asdict(batches))
+        module = WorldModelModule(agent, rounds * length, optimiser, autoencoder_updates, overlap)
+        steps, update = (lambda: store.steps), (lambda: module.update)
+        metrics = Metrics(Clock(), steps, update if env is None else steps, log_every)
+        progress = Progress(metrics, module.updates, Console())
+        save = partial(save_agent, run.model, agent, _shown(env, store))
+        round = Round(
+            run, env, buffer, loader, metrics, progress, save, seed, checkpoint_every,
+            collect, evaluate, panels, fits_pixels,
+        )  # fmt: skip
+        parts = [metrics, *callbacks, progress, round]
+        loop = _lightning(trainer, run, rounds, loader.batches_per_epoch, loggers, parts)
+        if marker is not None:
+            buffer.load_state_dict({"episodes": marker["episodes"]})
+        facts = _Facts(run, leads, loop, agent, module, buffer, metrics.clock)
+        facts.begin(config, progress.console)
+        checkpoint = None if marker is None else run.checkpoints / marker["file"]
+        loop.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
+        facts.write(finished=True)
+    return Run(run.path, agent.eval())
+
+
+def _check_arguments(given: dict[str, Any]) -> None:
+    """Refuses arguments of ``train`` that do not fit each other, before anything is changed."""
+    names = ("updates", "round_updates", "checkpoint_every", "log_every")
+    check_at_least("train", 1, **{name: given[name] for name in names})
+    check_at_least("train", 0, autoencoder_updates=given["autoencoder_updates"])
+    if (given["env"] is None) == (given["data"] is None):
         raise ValueError(
             "give an environment (--env.id) to learn online, or --data to learn from recorded "
             "episodes"
         )
-    if freeze_critic and world_model is None:
+    if given["freeze_critic"] and given["world_model"] is None:
         raise ValueError("freeze_critic keeps the critic of --world_model RUN: give that, too")
-    if agent.behaviour is not None and agent.behaviour.validates and not replay.held_out:
+    model, behaviour, only = given["agent"].world_model, given["agent"].behaviour, given["only"]
+    if only is None:
+        if behaviour is not None and behaviour.validates and not given["replay"].held_out:
+            raise ValueError(
+                "this behaviour measures the model on held-out episodes: "
+                "give --replay.held_out a share such as 0.1"
+            )
+        return
+    if not isinstance(model, WorldModel):
         raise ValueError(
-            "this behaviour measures the model on held-out episodes: "
-            "give --replay.held_out a share such as 0.1"
+            f"only={only}: {type(model).__name__} predicts nothing to decode: give a WorldModel"
         )
-    if world_model is not None and only is None:
+    if given["autoencoder_updates"]:
+        raise ValueError(
+            f"only={only} trains nothing else, autoencoder_updates="
+            f"{given['autoencoder_updates']} the encoder: give one of them"
+        )
+
+
+def _rounds(updates: int, round_updates: int, marker: dict[str, Any] | None) -> tuple[int, int]:
+    """Updates of a round, and the number of rounds.
+
+    Raises:
+        ValueError: when a run would go on in rounds of another length.
+    """
+    length = min(round_updates, updates)
+    if marker is not None:
+        begun = marker["update"] // marker["round"]
+        if begun not in (length, round_updates):
+            raise ValueError(
+                f"round_updates={round_updates}: this run has rounds of {begun} updates, "
+                f"give round_updates={begun} to resume it"
+            )
+        length = begun
+    return length, math.ceil(updates / length)
+
+
+def _prepare(
+    agent: Agent, world_model: Path | str | None, only: str | None, freeze_critic: bool
+) -> bool:
+    """Loads and freezes what is not to learn; whether the pixel scaling is the data's to set."""
+    if only is not None:
+        assert isinstance(agent.world_model, WorldModel)
+        agent.requires_grad_(False)
+        agent.world_model.add_decoder()
+        return False
+    if world_model is not None:
         load_pretrained_world_model(world_model, agent.world_model)
         if freeze_critic:
             load_pretrained_critic(world_model, agent.behaviour)
-    if only is not None:
-        agent.requires_grad_(False)
-        agent.world_model.add_decoder()
-    config = _config(agent, env, settings)
-    round_updates = min(round_updates, updates)
-    rounds = math.ceil(updates / round_updates)
-
-    run, leads = RunFolder(Path(out) / name), getattr(rank_zero_only, "rank", 0) == 0
-    marker = _begin(run, resume, leads)
-    L.seed_everything(seed, verbose=False)
-    store = _open_store(env, data, run, leads)
-    try:
-        _check_spaces(agent, store)
-        buffer = ReplayBuffer(store, replay.capacity_bytes, replay.sampler, replay.held_out)
-        loaded = round_updates * optimiser.accumulate
-        loader = ReplayDataModule(buffer, loaded, seed, **asdict(batches))
-        total = rounds * round_updates
-        module = WorldModelModule(agent, total, optimiser, autoencoder_updates, overlap)
-        clock, console = Clock(), Console()
-        # Recorded episodes stay as many as they are: offline, progress is counted in updates.
-        steps, update = (lambda: store.steps), (lambda: module.update)
-        metrics = Metrics(clock, steps, update if env is None else steps, log_every)
-        progress = Progress(metrics, total, console)
-        shown = {"id": store.spec.env, "action_repeat": store.spec.action_repeat}
-        shown |= store.spec.options if env is None or not env.arguments else env.arguments
-        round = Round(
-            run, env, buffer, loader, metrics, progress,
-            lambda: save_agent(run.model, agent, shown), seed, checkpoint_every,
-            collect, evaluate, panels, fits_pixels=world_model is None and only is None,
-        )  # fmt: skip
-        loop = _lightning(
-            trainer, run, rounds, loaded, loggers, [metrics, *callbacks, progress, round]
-        )
-        facts = _Facts(loop, agent, module, store, clock)
-        if marker is not None:
-            buffer.load_state_dict({"episodes": marker["episodes"]})
-        if leads:
-            # The run exists from here on: a mistake above leaves its name free.
-            write_text(run.config, yaml.safe_dump(config, sort_keys=False))
-            run.describe(**facts.now(), finished=False)
-            console.print(facts.line(run, total), highlight=False)
-            console.print(buffer.describe(), highlight=False, soft_wrap=True)
-        checkpoint = None if marker is None else run.checkpoints / marker["file"]
-        loop.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
-        if leads:
-            run.describe(**facts.now(), finished=True)
-    finally:
-        store.close()
-    return Run(run.path, agent.eval())
+        return False
+    # A frozen model goes on seeing frames as it has learned to.
+    return any(parameter.requires_grad for parameter in agent.world_model.parameters())
 
 
 _OBJECTS = ("agent", "env", "callbacks", "resume")
@@ -199,7 +232,8 @@ def _config(agent: Agent, env: PixelEnv | None, settings: dict[str, Any]) -> dic
     Raises:
         ValueError: when a part of the agent cannot be named in a configuration.
     """
-    config = describe_agent(agent) | {k: _plain(value) for k, value in settings.items()}
+    own = {name: _plain(value) for name, value in settings.items() if name not in _OBJECTS}
+    config = describe_agent(agent) | own
     if env is not None:
         config["env"] = _plain(env.arguments or {"id": env.name})
     return config
@@ -229,6 +263,13 @@ def _open_store(
     shown = {name: value for name, value in env.arguments.items() if name not in own}
     # One process records; the others of a distributed run read what it has recorded.
     return EpisodeStore(run.replay, DatasetSpec.of(env, shown) if leads else None)
+
+
+def _shown(env: PixelEnv | None, store: EpisodeStore) -> dict[str, Any]:
+    """The arguments of ``make_env`` that show an agent this world again."""
+    spec = store.spec
+    given = {} if env is None else dict(env.arguments)
+    return {"id": spec.env, "action_repeat": spec.action_repeat} | (given or spec.options)
 
 
 def _check_spaces(agent: Agent, store: EpisodeStore) -> None:
@@ -268,38 +309,53 @@ def _lightning(
         raise ValueError(f"--trainer: {error}") from error
 
 
+@dataclass(frozen=True)
 class _Facts:
-    """What ``run.json`` and the first line tell of a run."""
+    """What the first lines and ``run.json`` tell of a run."""
 
-    def __init__(
-        self,
-        loop: L.Trainer,
-        agent: Agent,
-        module: WorldModelModule,
-        store: EpisodeStore,
-        clock: Clock,
-    ):
-        self.loop, self.agent, self.module = loop, agent, module
-        self.store, self.clock = store, clock
+    run: RunFolder
+    leads: bool
+    loop: L.Trainer
+    agent: Agent
+    module: WorldModelModule
+    buffer: ReplayBuffer
+    clock: Clock
 
-    def now(self) -> dict[str, Any]:
-        """The counters as they are now."""
-        return {
-            "device": str(self.loop.strategy.root_device),
-            "parameters": sum(p.numel() for p in self.agent.parameters()),
-            "updates": self.module.update,
-            "env_steps": self.store.steps,
-            "seconds": round(self.clock.total(), 1),
-            **self.clock.shares(),
-        }
-
-    def line(self, run: RunFolder, updates: int) -> str:
-        """For people."""
-        facts = self.now()
-        return (
-            f"run {run.path} on {facts['device']}: {facts['parameters']:,} parameters, "
-            f"{updates:,} updates"
+    def begin(self, config: dict[str, Any], console: Console) -> None:
+        """The run exists from here on: a mistake before leaves its name free."""
+        if not self.leads:
+            return
+        write_text(self.run.config, yaml.safe_dump(config, sort_keys=False))
+        self.write(finished=False)
+        console.print(
+            f"run {self.run.path} on {self.device}: {self.parameters:,} parameters, "
+            f"{self.module.updates:,} updates",
+            highlight=False,
         )
+        console.print(self.buffer.describe(), highlight=False, soft_wrap=True)
+
+    def write(self, finished: bool) -> None:
+        """Writes ``run.json`` with the counters as they are now."""
+        if self.leads:
+            self.run.describe(
+                device=self.device,
+                parameters=self.parameters,
+                updates=self.module.update,
+                env_steps=self.buffer.store.steps,
+                seconds=round(self.clock.total(), 1),
+                **self.clock.shares(),
+                finished=finished,
+            )
+
+    @property
+    def device(self) -> str:
+        """Where this process computes."""
+        return str(self.loop.strategy.root_device)
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that the agent is made of."""
+        return sum(parameter.numel() for parameter in self.agent.parameters())
 
 
 def _quieten_lightning() -> None:
