@@ -7,13 +7,14 @@ torch.set_num_threads(1)
 
 TEACHER = "{class_path: CEM, init_args: {horizon: 2, candidates: 4, iterations: 1, elites: 2}}"
 DISTILL = [
-    "fit", "--env.id=worldmodels/CliffHill-v0", "--env.size=[16,16]", "--env.time_limit=4",
+    "--env.id=worldmodels/CliffHill-v0", "--env.size=[16,16]", "--env.time_limit=4",
     "--model.encoder.depth=2", "--model.decoder.depth=2", "--model.dynamics.stoch=4",
-    "--model.dynamics.deter=8", "--model.dynamics.hidden=8", "--planner.horizon=2",
-    "--planner.candidates=4", "--planner.iterations=1", "--planner.elites=2",
+    "--model.dynamics.deter=8", "--model.dynamics.hidden=8", "--planner=CEM",
+    "--planner.horizon=2", "--planner.candidates=4", "--planner.iterations=1",
+    "--planner.elites=2",
     "--behaviour=Distillation", f"--behaviour.teacher={TEACHER}", "--behaviour.horizon=2",
-    "--behaviour.starts=4", "--behaviour.hidden=8", "--behaviour.lessons=4",
-    "--acting=ByGuidedPlanner", "--acting.proposals=2",
+    "--behaviour.starts=4", "--behaviour.hidden=8", "--behaviour.queries=4",
+    "--mpc.proposals=2",
     "--batches.batch_size=2", "--batches.batch_length=4", "--updates=1", "--round_updates=1",
     "--collect.prefill=20", "--evaluate.every=0",
 ]  # fmt: skip
@@ -21,10 +22,8 @@ DISTILL = [
 
 @pytest.fixture(scope="session")
 def distilled(tmp_path_factory):
-    """A run with a behaviour, trained for one update: a student, and its guided teacher acts."""
+    """A run with a behaviour, trained for one update: a planner that its student guides."""
     # Not above: what is imported before the tests begin escapes the shape checks.
-    from worldmodels.cli import main
+    from worldmodels.cli.fit import fit
 
-    folder = tmp_path_factory.mktemp("distilled")
-    assert main([*DISTILL, f"--out={folder}"]) == 0
-    return folder / "run"
+    return fit([*DISTILL, f"--out={tmp_path_factory.mktemp('distilled')}"]).path

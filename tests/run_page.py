@@ -1,8 +1,8 @@
 """Does what pages of documentation say, each in a folder: python run_page.py PAGE=FOLDER ...
 
 Programs and YAML whose first line is a comment with a path are written to that path, as a reader
-would. Commands run in this process, which all pages share: loading torch takes seconds. ``TINY`` lists all that is added to a command, ``NOT_RUN`` all
-that is left out.
+would. Commands run in this process, which all pages share: loading torch takes seconds. ``TINY``
+lists all that is added to a command, ``NOT_RUN`` all that is left out.
 """
 
 import gc

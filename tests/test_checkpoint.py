@@ -6,11 +6,24 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from worldmodels.agent import Agent
 from worldmodels.behaviours import ActorCritic
-from worldmodels.checkpoint import FORMAT, agent_parser, build_agent, load, read_about, save_agent
+from worldmodels.checkpoint import (
+    FORMAT,
+    agent_parser,
+    build_agent,
+    load,
+    load_pretrained_world_model,
+    read_about,
+    save_agent,
+)
+from worldmodels.dynamics import FrameStack, GaussianRSSM
+from worldmodels.nn.decoders import ConvDecoder
+from worldmodels.nn.encoders import ConvEncoder
 from worldmodels.planning import CEM, RandomShooting
 from worldmodels.planning.mpc import MPC
 from worldmodels.types import ActionSpace
+from worldmodels.world_model import WorldModel
 
 SHAPE, SPACE = (3, 16, 16), ActionSpace(2, False)
 ENV = {"id": "worldmodels/CartSwing-v0", "size": (16, 16)}
@@ -204,3 +217,42 @@ def test_planner_and_behaviour_decide_who_acts():
     assert type(guided.behaviour) is ActorCritic
     assert guided.actor.guide is guided.behaviour
     assert guided.actor.planner.candidates == 4
+
+
+def other_model(dynamics=partial(GaussianRSSM, stoch=4, deter=8, hidden=8), space=SPACE, **parts):
+    parts = {"decoder": partial(ConvDecoder, depth=2)} | parts
+    return WorldModel(SHAPE, space, partial(ConvEncoder, depth=2), dynamics, **parts)
+
+
+def test_a_pretrained_model_is_loaded_and_frozen(saved):
+    model = other_model()
+    load_pretrained_world_model(saved[0], model)
+    for name, value in saved[1].world_model.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_what_the_pretrained_model_lacks_learns(saved):
+    blind = Agent(other_model(decoder=None), MPC(CEM(SPACE, candidates=4, elites=2)))
+    save_agent(saved[0] / "blind", blind, ENV)
+    model = other_model()
+    decoder = {name: value.clone() for name, value in model.decoder.state_dict().items()}
+    load_pretrained_world_model(saved[0] / "blind", model)
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad == name.startswith("decoder."), name
+    for name, value in model.decoder.state_dict().items():
+        assert torch.equal(value, decoder[name])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"dynamics": partial(GaussianRSSM, stoch=4, deter=9, hidden=8)}, "built differently"),
+        ({"dynamics": FrameStack}, "built differently"),
+        ({"space": ActionSpace(3, False)}, "sees .* and acts by"),
+    ],
+)
+def test_a_pretrained_model_of_another_kind_is_refused_in_one_line(saved, options, told):
+    with pytest.raises(ValueError, match=told) as error:
+        load_pretrained_world_model(saved[0], other_model(**options))
+    one_line(error)

@@ -315,7 +315,24 @@ def test_mistakes_are_refused_by_name_in_one_line(given, told):
     assert "\n" not in str(error.value)
 
 
-def test_an_option_of_a_planner_that_is_not_named_says_so():
-    with pytest.raises(ValueError, match=r"--planner.*horizon") as error:
-        built("--planner.horizon=3")
-    assert "\n" not in str(error.value)
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            "--planner.horizon=3",
+            "--planner.horizon=3: whose option? Name the class as well: "
+            "--planner CLASS --planner.horizon=3",
+        ),
+        ("--planner=CEMM", "--planner: expected package.module.Class, not CEMM"),
+        ("--model.encoder=Conv", "--model.encoder: expected package.module.Class, not Conv"),
+        ("--model.terms=3", "--model.terms=3: give one of Sequence[LossTerm], null"),
+        (
+            "--mpc.objective=Curiosty",
+            "--mpc.objective: expected package.module.Class, not Curiosty",
+        ),
+    ],
+)
+def test_what_an_option_takes_is_told_in_plain_words(given, told):
+    with pytest.raises(ValueError, match="--") as error:
+        built(given)
+    assert str(error.value) == told

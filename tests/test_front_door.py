@@ -23,9 +23,12 @@ def test_the_front_door_alone_imports_neither_torch_nor_lightning():
 
 
 def test_the_built_in_worlds_are_registered():
-    assert alone(
-        "import worldmodels, gymnasium; print('worldmodels/CliffHill-v0' in gymnasium.registry)"
-    ) == "True"
+    assert (
+        alone(
+            "import worldmodels, gymnasium; print('worldmodels/CliffHill-v0' in gymnasium.registry)"
+        )
+        == "True"
+    )
 
 
 @pytest.mark.parametrize("name", worldmodels.__all__)

@@ -201,7 +201,8 @@ def load_pretrained_world_model(run: Path | str, model: LatentModel) -> None:
 
     Raises:
         FileNotFoundError: when there is no model.
-        ValueError: when the run's model sees other frames or other actions.
+        ValueError: when the run's model sees other frames or other actions, or is built
+            differently.
     """
     about = read_about(run)
     own = model.obs_shape, model.action_space
@@ -211,12 +212,28 @@ def load_pretrained_world_model(run: Path | str, model: LatentModel) -> None:
             f"world_model={run} sees {of_run[0]} and acts by {of_run[1]}, this job has "
             f"{own[0]} and {own[1]}: give the environment or data that it was trained on"
         )
-    weights = _read_weights(run)
-    known = model.state_dict()
+    weights, known = _read_weights(run), model.state_dict()
+    _check_built_alike(run, weights, known)
     model.load_state_dict({name: weights.get(name, own) for name, own in known.items()})
     for name, parameter in model.named_parameters():
         if name in weights:
             parameter.requires_grad_(False)
+
+
+def _check_built_alike(
+    run: Path | str, weights: dict[str, Tensor], known: dict[str, Tensor]
+) -> None:
+    """Refuses weights of other classes or sizes; decoder and terms may be missing on a side."""
+    for name in sorted(weights.keys() | known.keys()):
+        optional = name.startswith((BEHAVIOUR, "decoder.", "terms."))
+        if optional and not (name in weights and name in known):
+            continue
+        shapes = [tuple(w[name].shape) if name in w else "missing" for w in (weights, known)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"world_model={run} is built differently ({name}: {shapes[0]} there, {shapes[1]} "
+                "here): give this model the options of that run's config.yaml"
+            )
 
 
 def load_pretrained_critic(run: Path | str, behaviour: Behaviour | None) -> None:

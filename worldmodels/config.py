@@ -30,6 +30,7 @@ PLUGINS = ("worldmodels.encoders", "worldmodels.decoders", "worldmodels.dynamics
 
 _KEY = re.compile(r'Parser key "([^"]+)":')
 _UNION = re.compile(r"Subtypes: \[(.*?)\]\n.*?Given value: (.*?)(?:\. Got value: |\n|$)", re.DOTALL)
+_NESTED = re.compile(r"NestedArg\(key='([\w.]+)', val='?(.*?)'?\)$")
 _UNKNOWN = re.compile(
     r"(?:unrecognized arguments: --|(?:Group '([\w.]+)' does not accept o|O)ption ')([\w.-]+)"
 )
@@ -117,7 +118,13 @@ def explain(error: ArgumentError, known: Iterable[str] = ()) -> str:
     levels = _KEY.split(text[: union.start()] if union else text)
     key = ".".join(levels[1::2])
     if union is not None:
-        return f"--{key}={union[2]}: give one of {_plain(union[1])}"
+        nested = _NESTED.match(union[2])
+        if nested is not None:
+            option = f"--{key}.{nested[1]}={nested[2]}"
+            return f"{option}: whose option? Name the class as well: --{key} CLASS {option}"
+        if f"dot import path string: {union[2]}\n" in text:
+            return f"--{key}: expected package.module.Class, not {union[2]}"
+        return f"--{key}={union[2]}: give one of {_types(union[1])}"
     reason, _, rest = levels[-1].strip().partition(". Got value: ")
     value = rest.partition(". Got value: ")[0]
     unknown = _UNKNOWN.search(reason)
@@ -201,6 +208,12 @@ def _loaded(file: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"{file}: expected options as `name: value`, found {found!r}")
     return found
+
+
+def _types(union: str) -> str:
+    """The types of a union by their bare names; a factory by what it makes."""
+    made = re.sub(r"collections\.abc\.Callable\[\[[^\]]*\], ([\w.]+)\]", r"\1", _plain(union))
+    return re.sub(r"\b(?:\w+\.)+(?=[A-Z])", "", made)
 
 
 def _plain(types: str) -> str:

@@ -6,6 +6,7 @@ import pty
 import re
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -32,6 +33,12 @@ def test_no_command_lists_the_commands(do):
         assert (helped.status, helped.err) == (0, "")
         assert helped.out.startswith("usage: worldmodels COMMAND")
         assert "WORLDMODELS_DEBUG=1" in helped.out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_there(name):
+    module, function = COMMANDS[name][0].split(":")
+    assert callable(getattr(import_module(module), function))
 
 
 def test_the_version_is_told(do):
@@ -232,6 +239,8 @@ def test_help_waits_for_neither_torch_nor_matplotlib(words):
 @pytest.mark.parametrize(
     ("words", "first"),
     [
+        ("fit --uptades=3", "worldmodels fit: reading options ..."),
+        ("demo --uptades=3", "worldmodels demo: reading options ..."),
         ("evaluate nowhere", "worldmodels evaluate: loading nowhere ..."),
         ("imagine nowhere", "worldmodels imagine: loading nowhere ..."),
         ("compare nowhere", "worldmodels compare: loading nowhere ..."),

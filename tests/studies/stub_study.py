@@ -11,8 +11,8 @@ from worldmodels.studies.results import Check, Numbers, Results
 @dataclass(frozen=True)
 class Stub(Study):
     claim: ClassVar[str] = "More is more."
-    rule: ClassVar[str] = "The fixed arm's score is at least 12, and above the failing one's."
-    arms: ClassVar[tuple[Variant, ...]] = (
+    rule: ClassVar[str] = "The fixed variant's score is at least 12, and above the baseline's."
+    variants: ClassVar[tuple[Variant, ...]] = (
         Variant("broken", Role.BASELINE, "as it was"),
         Variant("fixed", Role.METHOD, "ten more"),
     )

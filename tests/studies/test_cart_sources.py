@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from worldmodels.dynamics import ArrivalReward, ExactCartSwing, FittedCartSwing
 from worldmodels.dynamics.base import select_state
 from worldmodels.dynamics.check import check_dynamics
 from worldmodels.envs.worlds.cart_swing import CartSwing, CartSwingState
@@ -20,7 +19,12 @@ from worldmodels.studies.cart_fitting import (
 )
 from worldmodels.studies.cart_physics import windows
 from worldmodels.studies.cart_readout import CartReadout
-from worldmodels.studies.cart_sources import CartState
+from worldmodels.studies.cart_sources import (
+    ArrivalReward,
+    CartState,
+    ExactCartSwing,
+    FittedCartSwing,
+)
 from worldmodels.studies.oracles import cart_swing
 from worldmodels.types import ActionSpace
 from worldmodels.world_model import WorldModel
@@ -137,7 +141,9 @@ def test_a_planner_pushes_where_the_exact_model_pays():
     planner = CEM(ActionSpace(1, False), horizon=15, candidates=60, elites=6, iterations=4)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        plan = planner.plan(lambda a: model.score(state, a.double()), planner.initial(1), generator)
+        plan = planner.plan(
+            lambda state, a: model.score(state, a.double()), state, planner.initial(1), generator
+        )
     idle = model.score(state, torch.zeros(1, 1, 15, 1, dtype=torch.float64))
     # A pole that leans to the right is caught by driving to the right.
     assert plan.actions[0, :5].mean() > 0.1
@@ -186,8 +192,8 @@ def test_frames_tell_the_exact_dynamics_how_fast_things_move():
     world = excited(rows=2, steps=150)
     frames = np.stack([CartSwing().render(state) for state in world.motions[1:]], 1)
     embed = read(frames.reshape(300, 64, 64, 3)).double().reshape(2, 150, 2)
-    seen = exact().observe(embed, world.action, torch.zeros(2, 150, dtype=torch.bool))
-    last = select_state(seen.posterior, (slice(None), slice(100, None))).motion
+    posterior, _ = exact().observe(embed, world.action, torch.zeros(2, 150, dtype=torch.bool))
+    last = select_state(posterior, (slice(None), slice(100, None))).motion
     error = (last - world.motion[:, 101:]).square().mean((0, 1)).sqrt()
     moved = world.motion[:, 101:].std(1).mean(0)
     assert (error[:2] < 0.003).all()

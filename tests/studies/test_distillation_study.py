@@ -1,30 +1,35 @@
 import time
+from functools import partial
 
 import pytest
 import torch
 
 from worldmodels.agent import Agent
+from worldmodels.behaviours import Distillation
 from worldmodels.behaviours.base import StartStates
 from worldmodels.dynamics import GaussianRSSM
+from worldmodels.envs.make import make_env
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ConvEncoder
 from worldmodels.planning import CEM, MPC
+from worldmodels.replay.collect import RandomAgent, collect_episodes
+from worldmodels.replay.store import DatasetSpec, EpisodeStore
 from worldmodels.studies.distillation import (
     BLIND,
+    BLIND_STUDENT,
     CHEAPER,
     CLONE,
     DECOY,
-    HEIR,
     PLANNER,
     RETURN,
     STUDENT,
     TREASURE,
     DistillationStudy,
     decision_ms,
-    nothing,
 )
-from worldmodels.studies.dreaming import Pupil
+from worldmodels.studies.fitted_value import FittedValue
 from worldmodels.studies.results import Results
+from worldmodels.studies.students import Queries, Source, fitted_value, student
 from worldmodels.types import ActionSpace
 from worldmodels.world_model import WorldModel
 
@@ -34,62 +39,85 @@ def tiny_model():
     return WorldModel(
         (3, 64, 64),
         ActionSpace(4, True),
-        encoder=lambda shape: ConvEncoder(shape, depth=2, downscale=8),
-        decoder=lambda size, shape: ConvDecoder(size, shape, depth=2, upscale=8),
-        dynamics=lambda embed, action: GaussianRSSM(embed, action, stoch=2, deter=4, hidden=4),
+        encoder=partial(ConvEncoder, depth=2, downscale=8),
+        decoder=partial(ConvDecoder, depth=2, upscale=8),
+        dynamics=partial(GaussianRSSM, stoch=2, deter=4, hidden=4),
     )
 
 
-def pupil(model, guide):
-    return Pupil(model, CEM(model.action_space, 2, 64, 2, 8), guide, every=5, lessons=16)
+PLANNER_OF_TWO = partial(CEM, horizon=2, candidates=64, iterations=2, elites=8)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Four random episodes of the maze, and an untrained model of it."""
+    folder = tmp_path_factory.mktemp("maze")
+    env = make_env("worldmodels/DetourMaze-v0", 4, time_limit=6)
+    store = EpisodeStore(folder / "data", DatasetSpec.of(env))
+    agent = RandomAgent(env.action_space)
+    collect_episodes(env, agent, 4, 0, True, "random", 0, store.append)
+    store.close()
+    return Source(folder, tiny_model(), folder / "data", sequences=1, seed=0)
+
+
+def digest(module):
+    return [parameter.detach().clone() for parameter in module.parameters()]
+
+
+def same(before, after):
+    return all(torch.equal(*pair) for pair in zip(before, after, strict=True))
+
+
+@pytest.fixture(scope="module")
+def value(source):
+    return fitted_value(source, updates=2)
+
+
+@pytest.fixture(scope="module")
+def taught(source, value):
+    queries = Queries(rounds=2, states=6)
+    return student(source, "taught", PLANNER_OF_TWO, 4, queries, value.critic)
 
 
 def test_the_teacher_follows_the_value_that_it_is_given():
     model = tiny_model()
     state = model.dynamics.initial(1)
-    teacher = pupil(model, lambda feature: 100 * feature[..., 0])
+    teacher = Distillation(model.feature_dim, model.action_space, PLANNER_OF_TWO)
+    teacher.value = lambda feature: 100 * feature[..., 0]
     with torch.no_grad():
         # Rewards of an untrained model are 0: only the value tells the plans apart.
-        label = teacher.teach(model, StartStates(state, torch.ones(1))).action[0].argmax()
-        plans = torch.eye(4)[torch.cartesian_prod(torch.arange(4), torch.arange(4))][None]
-        deter = torch.stack(
-            [
-                s.deter[:, 0]
-                for s in model.dynamics.unroll(model.dynamics.spread(state, 16), plans[0])
-            ]
-        )[-1]
-    assert label == deter.argmax() // 4
+        labels = teacher.query_teacher(model, StartStates(state, torch.ones(1)))
+        plans = torch.eye(4)[torch.cartesian_prod(torch.arange(4), torch.arange(4))]
+        starts = model.dynamics.plan_starts(state, 16)
+        deter = model.dynamics.predict(starts, plans, 16).deter[:, -1, 0]
+    assert labels.action[0].argmax() == deter.argmax() // 4
 
 
-def test_without_a_value_all_plans_of_an_untrained_model_are_equal():
-    model = tiny_model()
-    assert torch.equal(nothing(torch.rand(2, 3, 5)), torch.zeros(2, 3))
-    blind = pupil(model, nothing)
-    assert torch.equal(blind.value(torch.rand(3, 6)), torch.zeros(3))
+def test_a_value_and_a_student_learn_inside_the_model_which_stays_as_it_is(source, value, taught):
+    assert same(digest(tiny_model()), digest(source.model))
+    torch.manual_seed(0)
+    for learned, untrained in (
+        (value.critic.head, FittedValue(6, source.model.action_space).critic.head),
+        (taught.actor, Distillation(6, source.model.action_space, hidden=128).actor),
+    ):
+        assert not same(digest(learned), digest(untrained))
 
 
-def test_the_students_value_is_not_the_teachers():
-    model = tiny_model()
-    taught = pupil(model, nothing)
-    learned = {id(p) for group in taught.parameter_groups() for p in group.parameters}
-    assert {id(p) for p in taught.actor.parameters()} <= learned
+def test_the_student_is_asked_as_often_and_in_as_many_states_as_was_said(taught):
+    # Two rounds of queries in four updates, in six states each.
+    assert taught.query_every == 2
+    assert taught.memory.written == 12
 
 
-def test_nothing_is_learned_about_a_value_that_is_given():
-    model = tiny_model()
-    state = model.dynamics.initial(3)
-    taught = pupil(model, nothing)
-    loss = taught.value_loss(model, StartStates(state, torch.ones(3)))
-    assert loss.item() == 0.0
-    assert not loss.requires_grad
+def test_the_students_value_is_the_given_one_and_does_not_learn(value, taught):
+    feature = torch.rand(5, 6)
+    assert torch.equal(taught.value(feature), value.value(feature))
+    assert same(digest(taught.critic.head), digest(value.critic.head))
 
 
-def test_a_lesson_has_as_many_states_as_asked_for():
-    model = tiny_model()
-    taught = Pupil(model, CEM(model.action_space, 2, 8, 1, 2), nothing, every=5, lessons=6)
-    with torch.no_grad():
-        labels = taught.teach(model, StartStates(model.dynamics.initial(9), torch.ones(9)))
-    assert len(labels.action) == 6
+def test_without_a_value_it_is_0_everywhere(source):
+    blind = student(source, "blind", PLANNER_OF_TWO, 1, Queries(1, 2))
+    assert blind.value(torch.rand(3, 6)).abs().max() < 1e-6
 
 
 class Slow(Agent):
@@ -115,7 +143,7 @@ def judged(planner, returned, cheaper, treasure, decoy):
         STUDENT: {RETURN: returned, CHEAPER: cheaper},
         CLONE: {RETURN: 0.0},
         BLIND: {TREASURE: 0.0},
-        HEIR: {TREASURE: treasure, DECOY: decoy},
+        BLIND_STUDENT: {TREASURE: treasure, DECOY: decoy},
     }
     return [check.passed for check in DistillationStudy().verdict(Results([numbers]))]
 

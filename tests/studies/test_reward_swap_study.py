@@ -26,13 +26,13 @@ def test_the_readout_learns_a_linear_map():
 
 def judged(swapped, strange):
     ratios = {
-        arm: {f"{name}: ratio": value for name, value in zip(NAMES, values, strict=True)}
-        for arm, values in ((SWAPPED, swapped), (STRANGE, strange))
+        variant: {f"{name}: ratio": value for name, value in zip(NAMES, values, strict=True)}
+        for variant, values in ((SWAPPED, swapped), (STRANGE, strange))
     }
     return [check.passed for check in RewardSwap().verdict(Results([ratios]))]
 
 
-def test_each_task_must_reach_nine_tenths_and_the_control_must_not():
+def test_each_task_must_reach_nine_tenths_and_the_ablation_must_not():
     assert judged([0.9, 1.2, 0.89, 1.0], [0.1, 0.95, 0.2, 0.89]) == [
         *(True, True, False, True),
         *(True, False, True, True),
@@ -40,7 +40,7 @@ def test_each_task_must_reach_nine_tenths_and_the_control_must_not():
 
 
 @pytest.mark.parametrize("task", range(4))
-def test_the_control_pursues_a_goal_that_pays_little(task):
+def test_the_ablation_pursues_a_goal_that_pays_little(task):
     places = np.array([[0.75, 0.75], [-0.75, -0.75], [0.0, 0.0], [0.95, 0.0]])
     other = places[(task + 2) % 4][None]
     assert TASKS[task](other)[0] < 0.2

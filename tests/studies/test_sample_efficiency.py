@@ -1,5 +1,7 @@
-import json
+import pytest
 
+from worldmodels.checkpoint import build_agent
+from worldmodels.cli.fit import AGENT, fit_parser
 from worldmodels.studies.results import Results
 from worldmodels.studies.sample_efficiency import (
     BEST,
@@ -11,7 +13,11 @@ from worldmodels.studies.sample_efficiency import (
     Point,
     SampleEfficiency,
     curve,
+    dreamer,
     measured,
+    off_policy,
+    on_policy,
+    world,
 )
 
 
@@ -28,10 +34,40 @@ def test_the_threshold_is_half_of_the_best_return_of_all():
     }
 
 
-def test_a_curve_is_what_the_evaluations_logged(tmp_path):
+def test_a_curve_is_what_the_evaluations_logged():
     lines = [{"step": 5, "eval/return_mean": 2.5}, {"step": 7, "loss": 1.0}]
-    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    assert curve(tmp_path / "metrics.jsonl") == [Point(5, 2.5)]
+    assert curve(lines) == [Point(5, 2.5)]
+
+
+@pytest.mark.parametrize(
+    ("name", "untrained"), [("dreamer", dreamer), ("sac", off_policy), ("ppo", on_policy)]
+)
+def test_the_agents_are_those_of_the_recipes(name, untrained):
+    env = world()
+    options = fit_parser().read(["--config", name, "--config", "cartswing"])
+    parts = fit_parser().instantiate(options)
+    recipe = build_agent(env.obs_shape, env.action_space, **{part: parts[part] for part in AGENT})
+    ours, theirs = untrained(env), recipe
+    assert str(ours) == str(theirs)
+    assert ours.noise == theirs.noise
+    shapes = {name: weight.shape for name, weight in theirs.state_dict().items()}
+    assert {name: weight.shape for name, weight in ours.state_dict().items()} == shapes
+    assert rates(ours) == rates(theirs)
+    if name == "dreamer":
+        assert [vars_of(t) for t in ours.world_model.terms] == [
+            vars_of(t) for t in theirs.world_model.terms
+        ]
+        assert ours.behaviour.entropy_coef == theirs.behaviour.entropy_coef
+        assert (ours.behaviour.horizon, ours.behaviour.starts) == (15, 64)
+        assert type(ours.behaviour.gradient) is type(theirs.behaviour.gradient)
+
+
+def rates(agent):
+    return [group.learning_rate for group in agent.behaviour.parameter_groups()]
+
+
+def vars_of(term):
+    return type(term), term.weights
 
 
 def passed(*seeds):

@@ -3,14 +3,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from stub_study import Stub
 
+from worldmodels.cli.study import study as command
 from worldmodels.studies.catalogue import STUDIES, find_study
-from worldmodels.studies.figure import arm_panels
-from worldmodels.studies.page import page, publish, published
+from worldmodels.studies.figure import variant_panels
+from worldmodels.studies.page import pages, publish, renamed
 from worldmodels.studies.results import Results
 from worldmodels.studies.runner import run_study
-from worldmodels.studies.verb import main
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -97,38 +98,91 @@ def test_published_pages_tell_passes_failures_and_numbers(tmp_path):
     run_study("good", Stub(), tmp_path / "runs" / "good", range(5))
     run_study("bad", Stub(gain=0.0), tmp_path / "runs" / "bad", range(5))
     run_study("small", Stub.smoke(), tmp_path / "runs" / "small", range(1))
-    remark = tmp_path / "docs" / "results" / "studies" / "bad.txt"
-    remark.parent.mkdir(parents=True)
-    remark.write_text("Too little gain.\n")
+    results, written = tmp_path / "docs" / "results" / "studies", tmp_path / "docs" / "studies"
+    results.mkdir(parents=True)
+    (results / "bad.txt").write_text("Too little gain.\n")
+    words = {"bad": {"short": "More helps.", "key": "2 and 2.", "main": ["score"]}}
+    (results / "pages.yaml").write_text(yaml.safe_dump(words))
     assert publish(tmp_path / "runs", tmp_path / "docs") == ["bad", "good"]
-    text = (tmp_path / "docs" / "studies.md").read_text()
-    assert "| [`bad`](#bad) | More is more. | FAILS |" in text
-    assert "| [`good`](#good) | More is more. | passes |" in text
-    assert "| score: points | 2 [0.8, 3.2] | 12 [10.8, 13.2] |" in text
-    assert "| cost: seconds |  | 0.5 [0.5, 0.5] |" in text
-    assert text.count("**Remark.** Too little gain.") == text.count("**Remark.**") == 1
-    assert "small" not in text
-    assert (tmp_path / "docs" / "results" / "studies" / "good.png").stat().st_size > 1000
+    assert {file.stem for file in written.glob("*.md")} == {"bad", "good", "index"}
+    index = (written / "index.md").read_text()
+    assert "| [bad](bad.md) | More helps. | fails | 2 and 2. |" in index
+    assert "| [good](good.md) | More is more. | passes |  |" in index
+    good, bad = ((written / f"{name}.md").read_text() for name in ("good", "bad"))
+    assert "**Result: passes** (all 2 conditions hold), 5 seeds (0 to 4)" in good
+    assert "**Result: fails** (2 of 2 conditions fail), 5 seeds (0 to 4)" in bad
+    assert "| variant | role | what it is | score | cost |" in good
+    assert "| broken | baseline | as it was | 2 [0.8, 3.2] | - |" in good
+    assert "| fixed | method | ten more | 12 [10.8, 13.2] | 0.5 |" in good
+    # What is not in the first table is in the second.
+    assert "| variant | role | what it is | score |\n" in bad
+    assert "| measure | fixed |\n|---|---|\n| cost | 0.5 |\n\n- cost: seconds.\n" in bad
+    assert "## What we learned\n\nToo little gain.\n" in bad
+    assert "What we learned" not in good
+    assert (results / "good.png").stat().st_size > 1000
+    assert pages(tmp_path / "docs")["good"] == good
 
 
-def test_the_committed_page_is_what_the_committed_results_give():
+def test_older_results_are_read_in_todays_words():
+    old = {
+        "name": "old",
+        "arms": [
+            {"name": "a", "role": "failing", "text": "one"},
+            {"name": "b", "role": "fixing", "text": "two"},
+            {"name": "c", "role": "control", "text": "three"},
+        ],
+    }
+    new = {
+        "name": "old",
+        "variants": [
+            {"name": "a", "role": "baseline", "text": "one"},
+            {"name": "b", "role": "method", "text": "two"},
+            {"name": "c", "role": "ablation", "text": "three"},
+        ],
+    }
+    assert renamed(old) == new
+    assert renamed(new) == new
+
+
+def test_a_result_is_written_in_todays_words(tmp_path):
+    result = run_study("stub", Stub(), tmp_path, [0])
+    assert result["variants"] == [
+        {"name": "broken", "role": "baseline", "text": "as it was"},
+        {"name": "fixed", "role": "method", "text": "ten more"},
+    ]
+    assert json.loads((tmp_path / "result.json").read_text())["variants"] == result["variants"]
+
+
+def test_the_committed_pages_are_what_the_committed_results_give():
     docs = REPOSITORY / "docs"
-    if published(docs):
-        assert (docs / "studies.md").read_text() == page(published(docs))
+    made = pages(docs)
+    assert {file.stem for file in (docs / "studies").glob("*.md")} == set(made)
+    for name, text in made.items():
+        assert (docs / "studies" / f"{name}.md").read_text() == text, name
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_every_study_states_its_claim_rule_and_three_arms(name):
+def test_a_studys_texts_are_those_of_its_committed_result(name):
+    study = find_study(name)
+    committed = json.loads((REPOSITORY / "docs/results/studies" / f"{name}.json").read_text())
+    committed = renamed(committed)
+    assert (study.claim, study.rule) == (committed["claim"], committed["rule"])
+    assert [variant._asdict() for variant in study.variants] == committed["variants"]
+    assert dict(study.measures) == committed["measures"]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_states_its_claim_its_rule_and_all_three_roles(name):
     study = find_study(name)
     assert len(study.claim) > 20
     assert len(study.rule) > 20
-    assert {arm.role for arm in study.arms} == {"failing", "fixing", "control"}
+    assert {variant.role for variant in study.variants} == {"baseline", "method", "ablation"}
     assert study.smoke() != study()
 
 
-def test_the_figure_draws_every_seed_and_the_mean_of_each_arm():
+def test_the_figure_draws_every_seed_and_the_mean_of_each_variant():
     results = Results([{"a": {"m": 1.0}, "b": {"m": 5.0}}, {"a": {"m": 3.0}, "b": {"m": 5.0}}])
-    (axes,) = arm_panels(results, {"m": "metres", "absent": "-"}, "title").axes
+    (axes,) = variant_panels(results, {"m": "metres", "absent": "-"}, "title").axes
     assert (axes.get_title("left"), axes.get_xlabel()) == ("m", "metres")
     # Rows from bottom to top: b, a; in each the seeds, then the mean.
     drawn = [np.asarray(line.get_xdata()).tolist() for line in axes.lines]
@@ -136,22 +190,22 @@ def test_the_figure_draws_every_seed_and_the_mean_of_each_arm():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "a"]
 
 
-def test_the_verb_runs_lists_and_explains(tmp_path, capsys, monkeypatch):
+def test_the_command_runs_lists_and_explains(tmp_path, capsys, monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     options = ["--seeds", "2", "--out", str(tmp_path)]
-    main(["stub_study:Stub", *options])
+    command(["stub_study:Stub", *options])
     told = capsys.readouterr().out
-    assert "rule: The fixed arm's score is at least 12" in told
+    assert "rule: The fixed variant's score is at least 12" in told
     assert "FAILS: fixed: score 10.5" in told
     assert (tmp_path / "Stub" / "result.json").exists()
-    main(["stub_study:Stub", *options, "--first_seed", "5", "--fresh"])
+    command(["stub_study:Stub", *options, "--first_seed", "5", "--fresh"])
     seeds = json.loads((tmp_path / "Stub" / "result.json").read_text())["seeds"]
     assert [record["seed"] for record in seeds] == [5, 6]
-    main(["--list"])
+    command(["--list"])
     assert "elites" in capsys.readouterr().out
     with pytest.raises(ValueError, match="did you mean elites"):
-        main(["elite"])
+        command(["elite"])
     with pytest.raises(ValueError, match="--all"):
-        main([])
+        command([])
     with pytest.raises(TypeError, match="no study"):
-        main(["worldmodels.types:Batch"])
+        command(["worldmodels.types:Batch"])

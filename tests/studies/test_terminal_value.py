@@ -11,8 +11,7 @@ from worldmodels.dynamics import GaussianRSSM
 from worldmodels.envs.worlds.detour_maze import DetourMaze, DetourMazeState
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ConvEncoder
-from worldmodels.planning import CEM, MPC
-from worldmodels.studies.dreaming import Remembered, practise
+from worldmodels.planning import MPC
 from worldmodels.studies.maze import (
     DISCOUNT,
     best_value,
@@ -34,7 +33,7 @@ from worldmodels.studies.terminal_value import (
     planning,
     search,
 )
-from worldmodels.types import ActionSpace, Batch
+from worldmodels.types import ActionSpace
 from worldmodels.world_model import WorldModel
 
 
@@ -98,7 +97,7 @@ class Scripted(Agent):
 
     def __init__(self, choose):
         model = tiny_model()
-        super().__init__(model, planning(model, 2, 8))
+        super().__init__(model, MPC(planning(2, 8)(model.action_space)))
         self.choose = choose
 
     def act(self, obs, is_first, state, explore=False):
@@ -124,42 +123,22 @@ def test_who_walks_the_shortest_way_finds_the_treasure_and_who_walks_to_the_coin
     )
 
 
+def planner_agent(model, horizon):
+    return Agent(model, MPC(planning(horizon, 16)(model.action_space))).eval()
+
+
 def test_search_counts_the_plans_of_a_decision():
     model = tiny_model()
     # Three draws of 16, the mean and what was kept_elites; twice as long plans count the same.
-    short, long = (search(Agent(model, planning(model, h, 16)).eval()) for h in (2, 4))
+    short, long = (search(planner_agent(model, h)) for h in (2, 4))
     assert 3 * 16 <= short <= 3 * 16 + 6
     assert long == short
-    behaviour = ActorCritic(model.dynamics.feature_dim, model.action_space)
-    assert (
-        search(Agent(model, MPC(CEM(model.action_space, 2, 16, elites=2)), behaviour=behaviour))
-        == 0
-    )
-
-
-def test_practice_moves_the_behaviour_and_not_the_model():
-    model = tiny_model()
-    rows = (2, 5)
-    batch = Batch(
-        torch.randint(0, 255, (*rows, 3, 64, 64), dtype=torch.uint8),
-        torch.eye(4)[torch.randint(4, rows)],
-        torch.rand(rows),
-        torch.zeros(rows, dtype=torch.bool),
-        torch.zeros(rows, dtype=torch.bool),
-    )
-    seen = Remembered(batch, model.observe(batch.obs, batch.action, batch.is_first).posterior)
-    behaviour = ActorCritic(model.dynamics.feature_dim, model.action_space, hidden=8, layers=1)
-    before = [p.clone() for p in (*model.parameters(), *behaviour.critic.target.parameters())]
-    practise(behaviour, model, seen, updates=2, seed=0)
-    after = [*model.parameters(), *behaviour.critic.target.parameters()]
-    count = len(list(model.parameters()))
-    assert all(torch.equal(*pair) for pair in zip(before[:count], after[:count]))
-    assert any(not torch.equal(*pair) for pair in zip(before[count:], after[count:]))
+    assert search(Agent(model, ActorCritic(model.feature_dim, model.action_space))) == 0
 
 
 def judged(short, valued, learned, long, spent):
     shares = {SHORT: short, VALUED: valued, LEARNED: learned, LONG: long}
-    numbers = {arm: {TREASURE: share, SPENT: 100.0} for arm, share in shares.items()}
+    numbers = {name: {TREASURE: share, SPENT: 100.0} for name, share in shares.items()}
     numbers[LONG][SPENT] = spent
     return [check.passed for check in TerminalValue().verdict(Results([numbers]))]
 

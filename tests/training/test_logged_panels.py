@@ -2,32 +2,22 @@
 
 import io
 import json
+from functools import partial
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import load_file
+from tiny_training import MODEL, assert_same_run, learn, small_agent
 
-from worldmodels.cli import main
 from worldmodels.training import loggers
-from worldmodels.training.fit import fit
 from worldmodels.training.metrics import JsonlLogger
 from worldmodels.training.panels import Panel, show, takes_pictures
+from worldmodels.training.settings import Panels
 from worldmodels.viz.video import read_video
 
-OPTIONS = [
-    "--env.id=worldmodels/CliffHill-v0", "--env.num_envs=2", "--env.size=[16,16]",
-    "--env.time_limit=12",
-    "--model.encoder.depth=2", "--model.decoder.depth=2",
-    "--model.dynamics.stoch=4", "--model.dynamics.deter=8", "--model.dynamics.hidden=8",
-    "--planner.horizon=2", "--planner.candidates=4", "--planner.iterations=1",
-    "--planner.elites=2",
-    "--batches.batch_size=2", "--batches.batch_length=4",
-    "--collect.prefill=24", "--collect.episodes=2", "--evaluate.every=0",
-    "--updates=6", "--round_updates=2", "--metrics.every=1", "--panels.every=2",
-    "--panels.context=3", "--panels.horizon=6",
-]  # fmt: skip
+SETTINGS = {
+    "round_updates": 2, "panels": Panels(every=2, context=3, horizon=6),
+}  # fmt: skip
 
 
 def events(run):
@@ -49,17 +39,14 @@ def metrics(run):
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
     """The same run without further loggers: its panels have nowhere to go."""
-    out = tmp_path_factory.mktemp("plain")
-    fit([*OPTIONS, f"--out={out}", "--name=run"])
-    return out / "run"
+    return learn(tmp_path_factory.mktemp("plain"), **SETTINGS).path
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
     pytest.importorskip("tensorboard")
     out = tmp_path_factory.mktemp("shown")
-    fit([*OPTIONS, f"--out={out}", "--name=run", "--loggers=[tensorboard]"])
-    return out / "run"
+    return learn(out, loggers=["tensorboard"], **SETTINGS).path
 
 
 def test_tensorboard_has_the_curves_of_metrics_jsonl(shown):
@@ -91,10 +78,7 @@ def test_tensorboard_shows_a_strip_and_a_moving_dream(shown):
 
 
 def test_a_run_is_the_same_with_and_without_panels(plain, shown):
-    left, right = (load_file(run / "model" / "weights.safetensors") for run in (plain, shown))
-    for name, value in left.items():
-        assert torch.equal(value, right[name]), name
-    assert metrics(plain) == metrics(shown)
+    assert_same_run(shown, plain)
 
 
 def test_without_a_logger_for_pictures_nothing_is_drawn(plain):
@@ -103,8 +87,7 @@ def test_without_a_logger_for_pictures_nothing_is_drawn(plain):
 
 def test_every_0_draws_nothing(tmp_path):
     pytest.importorskip("tensorboard")
-    more = ["--loggers=[tensorboard]", "--panels.every=0", "--updates=2"]
-    fit([*OPTIONS, *more, f"--out={tmp_path}", "--name=run"])
+    learn(tmp_path, loggers=["tensorboard"], updates=2, panels=Panels(every=0))
     assert not (tmp_path / "run" / "media").exists()
     assert events(tmp_path / "run").Tags()["images"] == []
 
@@ -113,7 +96,7 @@ def test_wandb_takes_the_curves_the_strip_and_the_video(tmp_path, monkeypatch):
     wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    fit([*OPTIONS, f"--out={tmp_path}", "--name=run", "--loggers=[wandb]", "--updates=2"])
+    learn(tmp_path, loggers=["wandb"], **SETTINGS | {"updates": 2})
     summary = dict(wandb.run.summary)
     wandb.finish()
     last = [row for row in metrics(tmp_path / "run") if "train/loss" in row][-1]
@@ -127,17 +110,29 @@ def test_wandb_takes_the_curves_the_strip_and_the_video(tmp_path, monkeypatch):
         assert picture.size == (112 + 9 * 68, 24 + 4 * 68)
 
 
+def test_a_model_without_a_decoder_has_nothing_to_show(tmp_path):
+    pytest.importorskip("tensorboard")
+    agent = small_agent(model=partial(MODEL, decoder=None))
+    learn(tmp_path, agent=agent, loggers=["tensorboard"], **SETTINGS | {"updates": 2})
+    assert not (tmp_path / "run" / "media").exists()
+    assert events(tmp_path / "run").Tags()["images"] == []
+
+
 @pytest.mark.parametrize("name", ["tensorboard", "wandb"])
-def test_a_missing_package_is_one_line_that_names_our_extra(name, tmp_path, monkeypatch, capsys):
+def test_a_missing_package_is_one_line_that_names_our_extra(name, tmp_path, monkeypatch):
     monkeypatch.setattr(loggers, "find_spec", lambda package: None)
-    command = ["fit", *OPTIONS, f"--out={tmp_path}", "--name=run", f"--loggers=[{name}]"]
-    assert main(command) == 2
-    assert capsys.readouterr().err == (
-        f"worldmodels fit: --loggers {name}: {name} is not installed, "
-        f'run `pip install "worldmodels[{name}]"`\n'
+    with pytest.raises(ModuleNotFoundError) as error:
+        learn(tmp_path, loggers=[name])
+    assert str(error.value) == (
+        f'--loggers {name}: {name} is not installed, run `pip install "worldmodels[{name}]"`'
     )
     # The name is free for the next attempt.
     assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_an_unknown_logger_is_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match="--loggers board: choose from tensorboard, wandb"):
+        learn(tmp_path, loggers=["board"])
 
 
 def test_only_known_loggers_take_pictures(tmp_path):
@@ -148,9 +143,3 @@ def test_only_known_loggers_take_pictures(tmp_path):
     panel = Panel(np.zeros((1, 1, 3), np.uint8), tmp_path / "none.gif")
     with pytest.raises(TypeError, match="JsonlLogger takes no pictures"):
         show(text, panel, 0)
-
-
-@pytest.mark.parametrize("option", ["every=-1", "context=0", "horizon=0"])
-def test_numbers_that_make_no_panel_are_refused(option, tmp_path, capsys):
-    assert main(["fit", *OPTIONS, f"--out={tmp_path}", f"--panels.{option}"]) == 2
-    assert capsys.readouterr().err.startswith(f"worldmodels fit: panels.{option}: choose ")

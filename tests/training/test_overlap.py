@@ -1,28 +1,14 @@
 """The behaviour learns while the world model's gradients are computed: the same numbers, sooner."""
 
-import json
 import threading
+from functools import partial
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from torch import nn
+from tiny_training import DREAMER, learn, small_agent, weights
 
-from worldmodels.behaviours.base import frozen
-from worldmodels.training.fit import fit
-from worldmodels.training.overlap import Together
-
-TINY = [
-    "--env.id=worldmodels/CliffHill-v0", "--env.num_envs=2", "--env.size=[16,16]",
-    "--env.time_limit=8",
-    "--model.encoder.depth=2", "--model.decoder.depth=2",
-    "--model.dynamics.stoch=4", "--model.dynamics.deter=8", "--model.dynamics.hidden=8",
-    "--behaviour=ActorCritic", "--behaviour.horizon=3", "--behaviour.starts=4",
-    "--behaviour.hidden=8", "--acting=ByPolicy",
-    "--batches.batch_size=2", "--batches.batch_length=4", "--collect.prefill=16",
-    "--evaluate.every=0", "--panels.every=0", "--round_updates=3", "--updates=6",
-    "--metrics.every=1",
-]  # fmt: skip
+from worldmodels.training.overlap import Overlap
+from worldmodels.training.settings import Optimiser, Trainer
 
 
 @pytest.fixture(autouse=True)
@@ -33,54 +19,87 @@ def two_threads():
     torch.set_num_threads(before)
 
 
-def learned(out, name, *options):
-    fit([*TINY, f"--out={out}", f"--name={name}", *options])
-    lines = (out / name / "metrics.jsonl").read_text().splitlines()
-    losses = [
-        {k: v for k, v in json.loads(line).items() if not k.startswith("time")} for line in lines
-    ]
-    return load_file(out / name / "model" / "weights.safetensors"), losses
+@pytest.fixture
+def calls(monkeypatch):
+    """The thread of every behaviour that learns aside."""
+    found, both = [], Overlap.__call__
+
+    def watched(self, here, aside):
+        def noted():
+            found.append(threading.get_ident())
+            return aside()
+
+        return both(self, here, noted)
+
+    monkeypatch.setattr(Overlap, "__call__", watched)
+    return found
+
+
+def learned(out, planned, name, **settings):
+    return learn(
+        out, name, small_agent(behaviour=DREAMER), data=planned / "replay",
+        **{"updates": 2, "round_updates": 2} | settings,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "options",
+    "settings",
     [
-        ["--behaviour.gradient=DynamicsBackprop", "--trainer.accumulate_grad_batches=2"],
+        {"optimiser": Optimiser(accumulate=2)},
         # Gradients in bfloat16 are rounded as they are added up: for one update that is nothing.
-        ["--trainer.precision=bf16-mixed", "--updates=1", "--round_updates=1"],
+        {"trainer": Trainer(precision="bf16-mixed"), "updates": 1},
     ],
+    ids=["accumulate", "bf16"],
 )
-def test_together_is_one_after_the_other(tmp_path, monkeypatch, options):
-    calls = []
-    both = Together.__call__
-    monkeypatch.setattr(Together, "__call__", lambda *a: (calls.append(1), both(*a)))
-    plain, told = learned(tmp_path, "plain", "--train.together=false", *options)
+def test_overlapping_is_one_after_the_other(tmp_path, planned, calls, settings):
+    plain = learned(tmp_path, planned, "plain", overlap=False, **settings)
     assert not calls
-    fast, said = learned(tmp_path, "fast", *options)
-    assert calls
-    assert plain.keys() == fast.keys()
-    for name, weight in plain.items():
+    fast = learned(tmp_path, planned, "fast", **settings)
+    batches = settings.get("updates", 2) * settings.get("optimiser", Optimiser()).accumulate
+    assert len(calls) == batches
+    assert threading.get_ident() not in calls
+    left, right = weights(plain), weights(fast)
+    assert left.keys() == right.keys()
+    for name, weight in left.items():
         # Half of the threads add up in another order.
-        torch.testing.assert_close(fast[name], weight, rtol=1e-4, atol=5e-5, msg=name)
-    assert len(said) == len(told)
-    for one, other in zip(said, told, strict=True):
+        torch.testing.assert_close(right[name], weight, rtol=1e-4, atol=5e-5, msg=name)
+    assert len(plain.metrics) == len(fast.metrics)
+    for one, other in zip(plain.metrics, fast.metrics, strict=True):
+        assert list(one) == list(other)
         assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
 
 
-def test_one_thread_does_one_thing(tmp_path, monkeypatch):
+def test_the_thread_aside_computes_in_mixed_precision_too(tmp_path, planned):
+    seen = {}
+
+    def note(module, inputs, output):
+        if type(module).__name__ == "Linear":
+            seen.setdefault(threading.get_ident(), set()).add(output.dtype)
+
+    handle = torch.nn.modules.module.register_module_forward_hook(note)
+    try:
+        learned(tmp_path, planned, "run", trainer=Trainer(precision="bf16-mixed"), updates=1)
+    finally:
+        handle.remove()
+    assert len(seen) == 2
+    assert all(torch.bfloat16 in dtypes for dtypes in seen.values())
+
+
+def test_one_thread_does_one_thing(tmp_path, planned, calls):
     torch.set_num_threads(1)
-    monkeypatch.setattr(Together, "__call__", lambda *a: pytest.fail("there is no second thread"))
-    learned(tmp_path, "one")
+    learned(tmp_path, planned, "one", updates=1)
+    assert not calls
 
 
 def test_both_run_at_once_on_half_of_the_threads():
     meet, seen = threading.Barrier(2, timeout=20), []
 
-    def work():
+    def work(name):
         meet.wait()
         seen.append((threading.get_ident(), torch.get_num_threads()))
+        return name
 
-    Together()(work, work)
+    assert Overlap()(partial(work, "here"), partial(work, "aside")) == "aside"
     assert len({thread for thread, _ in seen}) == 2
     assert [threads for _, threads in seen] == [1, 1]
     assert torch.get_num_threads() == 2
@@ -96,22 +115,22 @@ def test_an_error_of_either_is_raised_when_both_have_ended(wrong):
             raise ValueError(f"{name} failed")
 
     with pytest.raises(ValueError, match=f"{wrong} failed"):
-        Together()(lambda: work("aside"), lambda: work("here"))
+        Overlap()(lambda: work("here"), lambda: work("aside"))
     assert sorted(ended) == ["aside", "here"]
     assert torch.get_num_threads() == 2
 
 
-def test_gradients_arrive_while_the_module_is_frozen_for_others():
-    layer = nn.Linear(2, 1)
-    loss = layer(torch.ones(1, 2)).sum()
-    seen = torch.ones(1, 2, requires_grad=True)
-    with frozen(layer):
-        passed = layer(seen).sum()
-        loss.backward()
-        passed.backward()
-    assert layer.weight.grad is not None
-    assert seen.grad is not None
-    # By its own loss alone, and only once.
-    assert torch.equal(layer.weight.grad, torch.ones(1, 2))
-    assert torch.equal(seen.grad, layer.weight.detach())
-    assert all(isinstance(parameter, nn.Parameter) for parameter in layer.parameters())
+@pytest.mark.parametrize("part", ["here", "aside"])
+def test_an_error_in_either_thread_ends_the_run(tmp_path, planned, part):
+    agent = small_agent(behaviour=DREAMER)
+    main = threading.get_ident()
+
+    def wrong(gradient):
+        assert (threading.get_ident() == main) == (part == "here")
+        raise ArithmeticError(f"{part} failed")
+
+    owner = agent.world_model.encoder if part == "here" else agent.behaviour.actor
+    next(owner.parameters()).register_hook(wrong)
+    with pytest.raises(ArithmeticError, match=f"{part} failed"):
+        learn(tmp_path, agent=agent, data=planned / "replay", updates=1)
+    assert torch.get_num_threads() == 2

@@ -112,22 +112,6 @@ def uninterrupted(tmp_path_factory):
     return learn(tmp_path_factory.mktemp("whole"), **EVALUATED)
 
 
-class Fatal:
-    """An environment that kills its process after a number of steps."""
-
-    def __init__(self, steps):
-        self.env, self.left = world(), steps
-
-    def __getattr__(self, name):
-        return getattr(self.env, name)
-
-    def step(self, action):
-        self.left -= 1
-        if not self.left:
-            kill_here()
-        return self.env.step(action)
-
-
 def killed_in(where, out):
     """A run that dies at a certain place; the process is a copy, so nothing is to be undone."""
     if where == "the first update of the last round":
@@ -213,13 +197,12 @@ def test_offline_too(tmp_path, planned):
 
 
 def test_a_resumed_run_may_go_on_for_longer(tmp_path, planned):
-    settings = {"data": planned / "replay", "agent": None}
-    whole = learn(tmp_path, "whole", updates=9, data=planned / "replay")
-    learn(tmp_path, "parts", updates=3, data=planned / "replay")
-    parts = learn(tmp_path, "parts", updates=9, data=planned / "replay", resume=True)
+    offline = {"data": planned / "replay"}
+    whole = learn(tmp_path, "whole", updates=9, **offline)
+    learn(tmp_path, "parts", updates=3, **offline)
+    parts = learn(tmp_path, "parts", updates=9, resume=True, **offline)
     assert_same_run(parts.path, whole.path)
     assert parts.record["updates"] == 9
-    assert settings
 
 
 def test_rounds_keep_their_length(tmp_path, planned):

@@ -12,6 +12,7 @@ from typing import Any
 from gymnasium.error import Error as GymnasiumError
 
 from worldmodels.checks import did_you_mean
+from worldmodels.cli.status import announce
 from worldmodels.nn.memory import keep_freed_memory
 
 COMMANDS = {
@@ -27,6 +28,9 @@ COMMANDS = {
     "bench": ("worldmodels.cli.bench:bench", "the speed and memory of planning"),
     "study": ("worldmodels.cli.study:study", "test a claim by its rule, with statistics"),
 }
+TRAINING = ("demo", "fit")
+"""Their options are those of ``train``, so that Lightning is imported even for ``--help``."""
+
 DEBUG = "WORLDMODELS_DEBUG"
 
 
@@ -105,5 +109,7 @@ def _warn(message: Warning | str, *where: Any) -> None:
 
 def _command(name: str) -> Callable[[list[str]], object]:
     # Imported on use: torch and Lightning take seconds that `worldmodels --help` need not wait.
+    if name in TRAINING:
+        announce(name, "reading options")
     module, function = COMMANDS[name][0].split(":")
     return getattr(import_module(module), function)

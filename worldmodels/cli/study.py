@@ -30,7 +30,7 @@ def study(arguments: Sequence[str]) -> None:
         _run(name, options)
     if options.publish:
         copied = publish(options.out, DOCS)
-        print(f"wrote {DOCS}/studies.md; results copied: {', '.join(copied) or 'none'}")
+        print(f"wrote the pages of {DOCS}/studies; results copied: {', '.join(copied) or 'none'}")
 
 
 def _parser() -> OptionParser:

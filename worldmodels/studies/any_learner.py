@@ -9,8 +9,7 @@ from typing import ClassVar
 
 from worldmodels.behaviours import MBPO, FixedLength
 from worldmodels.behaviours.algorithm import AlgorithmFactory
-from worldmodels.studies.base import Role, Study, Variant
-from worldmodels.studies.learners import (
+from worldmodels.studies.algorithms import (
     COPIES,
     DQN_SMALL,
     PPO_SMALL,
@@ -25,6 +24,7 @@ from worldmodels.studies.learners import (
     mean_return,
     record,
 )
+from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.results import Check, Numbers, Results
 
 ALGORITHMS: Mapping[str, AlgorithmFactory] = MappingProxyType(
@@ -90,7 +90,7 @@ class AnyLearner(Study):
             behaviour = partial(
                 MBPO,
                 algorithm=ALGORITHMS[name],
-                length=partial(FixedLength, self.length),
+                length=partial(FixedLength, steps=self.length),
                 real_ratio=ratio,
                 starts=self.starts,
             )

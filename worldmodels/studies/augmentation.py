@@ -9,8 +9,7 @@ from typing import ClassVar
 
 from worldmodels.behaviours import MBPO, EpisodeStarts, EveryState, FixedLength
 from worldmodels.behaviours.branches import Branches
-from worldmodels.studies.base import Role, Study, Variant
-from worldmodels.studies.learners import (
+from worldmodels.studies.algorithms import (
     RETURN,
     SAC_SMALL,
     STEPS,
@@ -22,6 +21,7 @@ from worldmodels.studies.learners import (
     mean_return,
     record,
 )
+from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.results import Check, Numbers, Results
 
 EVERY, START, FULL = "3 steps, every state", "3 steps, starts", "30 steps, starts"
@@ -81,7 +81,7 @@ class Augmentation(Study):
             behaviour = partial(
                 MBPO,
                 algorithm=SAC_SMALL,
-                length=partial(FixedLength, length),
+                length=partial(FixedLength, steps=length),
                 real_ratio=0.1,
                 starts=self.transitions // length,
                 branches=branches,
@@ -103,6 +103,6 @@ class Augmentation(Study):
 
 
 def above(results: Results, variant: str, other: str) -> Check:
-    """The mean of one variant lies above that of another; the interval is told."""
+    """The mean of one variant lies above that of another; the interval is shown."""
     lead = results.lead(variant, other, RETURN)
     return Check(f"{RETURN}: {variant} above {other} by {lead}, mean above 0", lead.mean > 0)

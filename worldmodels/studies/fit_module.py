@@ -32,7 +32,7 @@ def fit_module(
             super().__init__()
             self.module = module
 
-        def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        def training_step(self, batch: int, batch_idx: int) -> Tensor:
             return loss()
 
         def configure_optimizers(self) -> torch.optim.Optimizer:

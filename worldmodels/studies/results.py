@@ -14,7 +14,7 @@ Numbers = Mapping[str, Mapping[str, float]]
 
 
 class Check(NamedTuple):
-    """One condition of a rule, told with its numbers, and whether it holds."""
+    """One condition of a rule with its numbers, and whether it holds."""
 
     text: str
     passed: bool

@@ -10,8 +10,7 @@ from typing import ClassVar
 from worldmodels.behaviours import MBPO, FixedLength, ValidatedLength
 from worldmodels.replay.buffer import ReplayBuffer
 from worldmodels.replay.store import EpisodeStore
-from worldmodels.studies.base import Role, Study, Variant
-from worldmodels.studies.learners import (
+from worldmodels.studies.algorithms import (
     RETURN,
     SAC_SMALL,
     QuickBox,
@@ -21,6 +20,7 @@ from worldmodels.studies.learners import (
     mean_return,
     record,
 )
+from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.results import Check, Numbers, Results
 from worldmodels.world_model import WorldModel
 
@@ -84,7 +84,7 @@ class RolloutLengths(Study):
             behaviour = partial(
                 MBPO,
                 algorithm=SAC_SMALL,
-                length=partial(FixedLength, length),
+                length=partial(FixedLength, steps=length),
                 real_ratio=0.1,
                 starts=self.transitions // length,
             )

@@ -46,7 +46,7 @@ class SampleEfficiency(Study):
     half as many updates per step (0.65 for 1.3), since more do not help it: after 12,000 steps it
     returned 291 with 1.3 (seed 0, stopped) and 309 with 0.65 (seed 100). The budgets of env steps
     differ by what a step costs each; who does not reach the score within its own is counted with
-    it and told as not having reached.
+    it and marked as not having reached it.
     """
 
     claim: ClassVar[str] = (
@@ -182,7 +182,7 @@ def model_free(env: PixelEnv, algorithm: AlgorithmFactory, pad: int) -> Agent:
     return Agent(model, ModelFree(model.feature_dim, env.action_space, algorithm), noise=0.0)
 
 
-def curve(metrics: Iterable[Mapping[str, float]]) -> Curve:
+def curve(metrics: Iterable[Mapping[str, int | float]]) -> Curve:
     """The evaluations among a run's logged lines."""
     key = "eval/return_mean"
     return [Point(int(line["step"]), line[key]) for line in metrics if key in line]

@@ -331,6 +331,7 @@ class _Facts:
             f"run {self.run.path} on {self.device}: {self.parameters:,} parameters, "
             f"{self.module.updates:,} updates",
             highlight=False,
+            soft_wrap=True,
         )
         console.print(self.buffer.describe(), highlight=False, soft_wrap=True)
 
