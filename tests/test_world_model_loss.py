@@ -62,7 +62,9 @@ def parts_of(model):
 
 
 def test_the_loss_is_the_weighted_sum_of_its_terms():
-    model = tiny(terms=(Reconstruction(0.5), Reward(3.0), Continues(0.0), BalancedKL(0.7, 0.2, 0.0)))
+    model = tiny(
+        terms=(Reconstruction(0.5), Reward(3.0), Continues(0.0), BalancedKL(0.7, 0.2, 0.0))
+    )
     losses, _ = model.loss(batch())
     weights = {"image": 0.5, "reward": 3, "continue": 0, "dynamics": 0.7, "representation": 0.2}
     parts = {name: losses.metrics[f"loss/{name}"] for name in weights}

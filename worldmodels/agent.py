@@ -53,6 +53,7 @@ class Agent(nn.Module):
         agent = wm.Agent(model, wm.MPC(wm.CEM(env.action_space)))
     """
 
+    actor: Actor
     behaviour: Behaviour | None
 
     def __init__(self, world_model: LatentModel, actor: Actor, noise: float = 0.3):

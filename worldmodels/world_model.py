@@ -197,7 +197,7 @@ class WorldModel(LatentModel):
             terms = (represents, Reward(), Continues(), BalancedKL())
         # Copies: several models may be made from one partial.
         self.terms = nn.ModuleList(deepcopy(term) for term in terms)
-        for term in self.terms:
+        for term in self._loss_terms:
             term.setup(self)
 
     def decode(self, feature: Float[Tensor, "*batch F"]) -> UInt8[Tensor, "*batch C h w"]:
@@ -213,12 +213,15 @@ class WorldModel(LatentModel):
             )
         return self.pixels.inverse(self.decoder(feature))
 
+    @property
+    def _loss_terms(self) -> list[LossTerm]:
+        return [term for term in self.terms if isinstance(term, LossTerm)]
+
     def add_decoder(self, decoder: Callable[[int, ObsShape], Decoder] = ConvDecoder) -> None:
         """Freezes the model and gives it a new decoder, which alone learns from now on."""
         self.requires_grad_(False)
         self.decoder = decoder(self.feature_dim, self.obs_shape)
         terms = [Reconstruction()]
-        terms[0].setup(self)
         self.terms = nn.ModuleList(terms)
         self.init_args |= {"decoder": decoder, "terms": terms}
 
@@ -227,7 +230,7 @@ class WorldModel(LatentModel):
         batch = batch._replace(obs=randomly_shifted(batch.obs, self.pad))
         observed = self.observe(batch.obs, batch.action, batch.is_first)
         total, metrics = torch.zeros((), device=batch.obs.device), {}
-        for term in self.terms:
+        for term in self._loss_terms:
             for name, part in term(self, batch, observed).items():  # B T
                 if name in term.weights:
                     total = total + term.weights[name] * part.mean()
@@ -237,7 +240,7 @@ class WorldModel(LatentModel):
 
     def update_target(self) -> None:
         """Moving averages of the loss's terms follow."""
-        for term in self.terms:
+        for term in self._loss_terms:
             term.update_target()
 
     def predict(self, start: State, actions: Float[Tensor, "N H A"]) -> Trajectory:
@@ -312,8 +315,8 @@ class WorldModel(LatentModel):
     ) -> Float[Tensor, "B N P"]:
         """The return of every particle of every plan.
 
-        The learned reward is read step by step: nothing of the dream is kept. An objective is
-        shown the whole trajectory.
+        The learned reward is read step by step: no trajectory is kept. An objective is shown
+        the whole one.
         """
         count, particles = actions.shape[1], self.dynamics.particles
         start = self.dynamics.plan_starts(state, count)  # (B N P) ...

@@ -129,7 +129,11 @@ def test_construction_leaves_the_network_in_training_mode():
 @pytest.mark.parametrize(
     ("shape", "name", "message"),
     [
-        ((3, 64, 64), "resnet81", r"'resnet81' is not a model of torchvision: did you mean resnet18"),
+        (
+            (3, 64, 64),
+            "resnet81",
+            r"'resnet81' is not a model of torchvision: did you mean resnet18",
+        ),
         ((3, 64, 64), "zzz", r"'zzz' is not a model of torchvision: choose resnet18 or"),
         ((3, 64, 64), "vit_b_16", r"'vit_b_16' has no feature map .* choose a ResNet"),
         ((3, 16, 16), "convnext_tiny", r"too small for convnext_tiny: set upscale=2"),

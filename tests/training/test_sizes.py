@@ -51,7 +51,7 @@ def test_a_frame_size_trains_evaluates_and_dreams(tmp_path, size):
     assert max(report["lengths"]) <= 8
     assert report["open_loop"]["sequences"] == 3
     assert report["open_loop"]["context"] == CONTEXT
-    for measure in ("psnr", "ssim", "moving_psnr", "reward", "discontinue"):
+    for measure in ("psnr", "ssim", "moving_psnr", "reward", "continues"):
         assert len(report["open_loop"][measure]["model"]["mean"]) == HORIZON
     assert all(math.isfinite(number) for number in numbers(report))
 

@@ -7,12 +7,9 @@ from contextvars import ContextVar
 from pathlib import Path
 
 import torch
-import torchvision
 from einops import pack, rearrange, repeat, unpack
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision import models
-from torchvision.models.feature_extraction import create_feature_extractor
 
 from worldmodels.checks import did_you_mean
 from worldmodels.nn.encoders import Encoder
@@ -125,6 +122,10 @@ def _per_channel(values: tuple[float, float, float]) -> Float[Tensor, "3 1 1"]:
 
 def _feature_map(name: str, pretrained: bool) -> nn.Module:
     """The network up to the layer before its average pooling."""
+    # Imported on use: torchvision takes longer to import than all of this package.
+    from torchvision import models
+    from torchvision.models.feature_extraction import create_feature_extractor
+
     names = models.list_models(module=models)
     if name not in names:
         hint = did_you_mean(name, names, "choose resnet18 or mobilenet_v3_small", most=3)
@@ -145,7 +146,9 @@ def _feature_map(name: str, pretrained: bool) -> nn.Module:
 
 
 def _pretrained_weights(name: str) -> dict[str, Tensor]:
-    weights = models.get_model_weights(name)["DEFAULT"]
+    import torchvision
+
+    weights = torchvision.models.get_model_weights(name)["DEFAULT"]
     try:
         return dict(weights.get_state_dict(progress=False, check_hash=True))
     except OSError as error:  # urllib's network errors are OSErrors

@@ -76,7 +76,7 @@ class LearnedReward(Objective):
 
 
 class FrameObjective(Objective):
-    """Any function of the frames that the model dreams.
+    """Any function of the frames that the model predicts.
 
     Frames are bytes, which carry no gradient: plan with a sampling planner.
 
@@ -88,7 +88,7 @@ class FrameObjective(Objective):
         self.function = function
 
     def __call__(self, model: WorldModel, trajectory: Trajectory) -> Float[Tensor, "N H"]:
-        """Decodes the dream and asks the function."""
+        """Decodes the trajectory and asks the function."""
         return self.function(model.decode(trajectory.feature[:, 1:]))
 
     def __repr__(self) -> str:

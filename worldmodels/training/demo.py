@@ -173,7 +173,7 @@ def demo(
         round_updates=round_updates,
         optimiser=Optimiser(learning_rate=1e-3),
         batches=Batches(batch_size=16, batch_length=20),
-        collect=Collect(prefill=prefill, replay_ratio=64),
+        collect=Collect(prefill=prefill, replay_ratio=64.0),
         evaluate=Evaluate(every=0),
         callbacks=[story],
     )

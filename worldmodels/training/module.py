@@ -5,6 +5,7 @@ from typing import Any
 import lightning as L
 import torch
 from jaxtyping import Float, UInt8
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from worldmodels.agent import Agent
@@ -116,6 +117,7 @@ class WorldModelModule(L.LightningModule):
 
         # One step of the optimiser for every part; then moving averages follow.
         optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
         for group, options in zip(self.parameter_groups(), optimizer.param_groups, strict=True):
             nn.utils.clip_grad_norm_(group.parameters, self.optimiser.gradient_clip)
             options["lr"] = group.learning_rate * self._cooldown()
