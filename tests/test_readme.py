@@ -1,7 +1,7 @@
 """Every command and program shown in the README and in the guides is run, in order.
 
 The pages run in a process of their own, without the shape checks of the tests. ``run_page.py``
-what is added to a command and what is left out. Of the pages about long trainings the ``fit``
+lists what is added to a command and what is left out. Of the pages about long trainings the ``fit``
 commands are read and not run. Every number in the README's table of results is held to its file.
 """
 

@@ -2,6 +2,8 @@
 
 import json
 
+from worldmodels.planning import CEM
+from worldmodels.training import demo as story
 from worldmodels.training.demo import demo
 
 TINY = {
@@ -11,16 +13,18 @@ TINY = {
 
 def test_the_demo_writes_into_its_run_and_moves_an_earlier_one_aside(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    told = demo("mine", "elsewhere", **TINY)
+    search = {"candidates": 4, "iterations": 1, "elites": 2}
+    monkeypatch.setattr(story, "CEM", lambda space, *_, **__: CEM(space, 2, **search))
     run = tmp_path / "elsewhere" / "mine"
+    run.mkdir(parents=True)
+    (run / "mark").touch()
+    told = demo("mine", "elsewhere", **TINY)
     facts = json.loads((run / "demo.json").read_text())
     assert facts == told.facts()
     assert facts["updates"] == "4"
     assert facts["planner falls, 1 round of its own"].endswith(" of 2")
     for file in ("dream.mp4", "dream.png", "open_loop.png", "model/model.json", "metrics.csv"):
         assert (run / file).exists()
-    (run / "mark").touch()
-    demo("mine", "elsewhere", **TINY)
     assert not (run / "mark").exists()
     assert len(list((tmp_path / "elsewhere").glob("mine-*/mark"))) == 1
     assert not (tmp_path / "runs").exists()

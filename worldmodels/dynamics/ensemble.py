@@ -111,7 +111,7 @@ class Ensemble(RSSM):
 
     def prior(self, state: EnsembleState, action: Float[Tensor, "B A"]) -> EnsembleState:
         """One step by the member that is next."""
-        member = self.propagation.next_member(state.member, self.members)
+        member = self.propagation.next_member(state.member, self.members)  # B
         noise = self.latent.noise(tuple(member.shape), state.stoch)
         return self._predicted(state, action, member, noise)
 
@@ -132,9 +132,9 @@ class Ensemble(RSSM):
             repeat(values, "B X -> M B X", M=self.members)
             for values in (state.deter, state.stoch, action)
         )
-        deter, params = self._each(*inputs)
-        feature = torch.cat([deter, self.latent.mean(params)], -1)
-        return feature.var(0, correction=0).mean(-1)
+        deter, params = self._each(*inputs)  # M B D, M B P
+        feature = torch.cat([deter, self.latent.mean(params)], -1)  # M B F
+        return feature.var(0, correction=0).mean(-1)  # B
 
     def step(
         self, state: EnsembleState, action: Float[Tensor, "B A"], is_first: Bool[Tensor, " B"]
@@ -164,7 +164,7 @@ class Ensemble(RSSM):
             # Plans of a start have their members alike: those of its first plan stand for all.
             members = self.propagation.next_member(self._first(state.member, plans), self.members)
             noise = self.latent.noise(tuple(members.shape), state.stoch)
-            member = self.shared(members[:, None], plans)[:, 0]
+            member = self.shared(members[:, None], plans)[:, 0]  # (B N P)
             state = self._predicted(state, action, member, self.shared(noise, plans))
             yield state
 
@@ -183,7 +183,7 @@ class Ensemble(RSSM):
     ) -> EnsembleState:
         groups = group_rows(member, self.members)
         inputs = (groups.split(values) for values in (state.deter, state.stoch, action))
-        deter, params = (groups.join(values) for values in self._each(*inputs))
+        deter, params = (groups.join(values) for values in self._each(*inputs))  # B D, B P
         return EnsembleState(deter, self.latent.sample(params, noise), params, member)
 
     def _in_turn(self, count: int) -> Tensor:

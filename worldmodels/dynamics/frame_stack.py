@@ -53,8 +53,8 @@ class FrameStack(Dynamics):
 
     def posterior(self, prior: FrameStackState, embed: Float[Tensor, "B E"]) -> FrameStackState:
         """The newest frame takes the place of the oldest."""
-        newest = self.reduce(embed)[:, None]
-        return FrameStackState(torch.cat([prior.embeds[:, 1:], newest], 1))
+        newest = self.reduce(embed)[:, None]  # B 1 E
+        return FrameStackState(torch.cat([prior.embeds[:, 1:], newest], 1))  # B K E
 
     def kl(self, posterior: FrameStackState, prior: FrameStackState) -> Float[Tensor, "*batch"]:
         """0: there is no prediction to be wrong."""

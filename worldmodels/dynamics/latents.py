@@ -58,11 +58,11 @@ class GaussianLatent(Latent):
 
     def params(self, raw: Float[Tensor, "*batch R"]) -> Float[Tensor, "*batch P"]:
         """Mean as it is, standard deviation through a softplus above ``min_std``."""
-        mean, std = raw.chunk(2, -1)
+        mean, std = raw.chunk(2, -1)  # *batch S each
         # On a view, or in bfloat16, softplus runs number by number: ten times as slow.
         precise = torch.promote_types(raw.dtype, torch.float32)
         std = F.softplus(std.to(precise).contiguous()) + self.min_std
-        return torch.cat([mean.to(precise), std], -1)
+        return torch.cat([mean.to(precise), std], -1)  # *batch 2S
 
     def noise(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Standard normal noise."""
@@ -70,7 +70,7 @@ class GaussianLatent(Latent):
 
     def sample(self, params: Float[Tensor, "*batch P"], noise: Tensor) -> Float[Tensor, "*batch S"]:
         """Mean plus scaled noise."""
-        mean, std = params.chunk(2, -1)
+        mean, std = params.chunk(2, -1)  # *batch S each
         return torch.addcmul(mean, std, noise)
 
     def mean(self, params: Float[Tensor, "*batch P"]) -> Float[Tensor, "*batch S"]:
@@ -99,7 +99,7 @@ class CategoricalLatent(Latent):
 
     def params(self, raw: Float[Tensor, "*batch R"]) -> Float[Tensor, "*batch P"]:
         """Log-probabilities after mixing in the uniform distribution."""
-        probs = self._split(raw).softmax(-1)
+        probs = self._split(raw).softmax(-1)  # *batch S K
         probs = (1 - self.unimix) * probs + self.unimix / self.classes
         return self._join(probs.log())
 
@@ -109,8 +109,8 @@ class CategoricalLatent(Latent):
 
     def sample(self, params: Float[Tensor, "*batch P"], noise: Tensor) -> Float[Tensor, "*batch S"]:
         """Inverse-CDF draw (40 times faster than a multinomial), gradients of the probabilities."""
-        probs = self._split(params).exp()
-        return self._join(straight_through(probs, inverse_cdf(probs, noise)))
+        probs = self._split(params).exp()  # *batch S K
+        return self._join(straight_through(probs, inverse_cdf(probs, noise)))  # *batch (S K)
 
     def mean(self, params: Float[Tensor, "*batch P"]) -> Float[Tensor, "*batch S"]:
         """The class probabilities."""

@@ -47,7 +47,7 @@ class Grouping(NamedTuple):
 
     def split(self, values: Float[Tensor, "B X"]) -> Float[Tensor, "M C X"]:
         """Rows to groups."""
-        return values[self.rows]
+        return values[self.rows]  # M C X
 
     def join(self, groups: Float[Tensor, "M C X"]) -> Float[Tensor, "B X"]:
         """Groups to rows."""
@@ -56,10 +56,10 @@ class Grouping(NamedTuple):
 
 def group_rows(member: Int[Tensor, " B"], members: int) -> Grouping:
     """Sorts rows by member, so that each member's weights meet its rows in one product."""
-    sizes = torch.bincount(member, minlength=members)
+    sizes = torch.bincount(member, minlength=members)  # M
     capacity = int(sizes.max())
     order = member.argsort(stable=True)
-    owner = member[order]
+    owner = member[order]  # B
     rank = torch.arange(len(member), device=member.device) - (sizes.cumsum(0) - sizes)[owner]
     slot = torch.empty_like(member)
     slot[order] = owner * capacity + rank

@@ -87,7 +87,7 @@ class RSSM(Dynamics):
 
     def feature(self, state: State) -> Float[Tensor, "*batch F"]:
         """Memory and sample, joined."""
-        return torch.cat([state.deter, state.stoch], -1)
+        return torch.cat([state.deter, state.stoch], -1)  # *batch F
 
     def observe(
         self,

@@ -38,7 +38,7 @@ class GaussianRewardHead(Head):
 
     def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
         """The mean."""
-        return self.net(feature)[..., 0]
+        return self.net(feature)[..., 0]  # *batch
 
     def loss(
         self, feature: Float[Tensor, "*batch F"], target: Float[Tensor, "*batch"]
@@ -77,7 +77,7 @@ class TwoHotHead(Head):
 
     def distribution(self, feature: Float[Tensor, "*batch F"]) -> TwoHot:
         """The whole prediction."""
-        return TwoHot(self.net(feature), self.bins)
+        return TwoHot(self.net(feature), self.bins)  # logits *batch K
 
     def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
         """The expected value."""
@@ -100,7 +100,7 @@ class ContinueHead(Head):
 
     def distribution(self, feature: Float[Tensor, "*batch F"]) -> Bernoulli:
         """The whole prediction."""
-        return Bernoulli(self.net(feature)[..., 0])
+        return Bernoulli(self.net(feature)[..., 0])  # logit *batch
 
     def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
         """The probability to continue."""

@@ -96,7 +96,7 @@ class Planner(Configurable, ABC):
     def _starts(self, init: Tensor, proposals: Tensor | None) -> Tensor:
         """The warm start's plan and the proposals as candidates ``[B, 1 + P, H, A]``."""
         self._check_shape("init", init, (len(init), self.horizon, self.action_space.dim))
-        warm = self.distribution.mode(init)[:, None]
+        warm = self.distribution.mode(init)[:, None]  # B 1 H A
         if proposals is None:
             return warm
         extra = proposals.shape[1]
@@ -122,12 +122,12 @@ def roll(
     """
     check_at_least("roll", 0, steps=steps)
     steps = min(steps, plan.shape[-2])
-    return torch.cat([plan[..., steps:, :], tail[..., :steps, :]], -2)
+    return torch.cat([plan[..., steps:, :], tail[..., :steps, :]], -2)  # *batch H A
 
 
 def best(
     candidates: Float[Tensor, "B N H A"], values: Float[Tensor, "B N"], count: int
 ) -> Float[Tensor, "B P H A"]:
     """The ``count`` candidates with the highest values, best first."""
-    index = values.topk(count, 1).indices
+    index = values.topk(count, 1).indices  # B P
     return candidates.take_along_dim(index[..., None, None], 1)

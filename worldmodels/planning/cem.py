@@ -61,7 +61,7 @@ class CEM(IteratedSampling):
         self.momentum, self.min_std = momentum, min_std
 
     def _refit(self, search: SearchParams, candidates: Tensor, values: Tensor) -> SearchParams:
-        elites = best(candidates, values, self.elites)
+        elites = best(candidates, values, self.elites)  # B E H A
         return self.distribution.refit(search, elites, self.momentum, self.min_std)
 
 

@@ -67,20 +67,20 @@ class Gradient(Planner):
         scorer = self._scorer(score)
         around = self.distribution.around(init, self.std)
         drawn = self.distribution.sample(around, white(self.starts - 1, init, generator))
-        variables = torch.cat([self._starts(init, proposals), drawn], 1)
+        variables = torch.cat([self._starts(init, proposals), drawn], 1)  # B N H A
         adam = Adam(variables, self.learning_rate)
-        top = torch.full_like(variables[..., 0, 0], -torch.inf)
+        top = torch.full_like(variables[..., 0, 0], -torch.inf)  # B N
         reached = variables
         for _ in range(self.steps):
             values, gradient = scorer.gradient(state, variables, self.distribution.relax)
-            better = values > top
+            better = values > top  # B N
             top = torch.where(better, values, top)
             reached = torch.where(better[..., None, None], variables, reached)
             uphill = adam.step(_clipped(gradient, self.clip_norm))
             variables = self.distribution.project(variables + uphill)
         finalists = self.distribution.mode(torch.cat([variables, reached], 1))
-        values = scorer(state, finalists)
-        plan = best(finalists, values, 1)[:, 0]
+        values = scorer(state, finalists)  # B 2N
+        plan = best(finalists, values, 1)[:, 0]  # B H A
         return Plan(plan, plan, values.amax(1), scorer.evaluations, finalists[:, :0])
 
 
@@ -109,5 +109,5 @@ class Adam:
 
 def _clipped(gradient: Float[Tensor, "B N H A"], norm: float) -> Float[Tensor, "B N H A"]:
     """Scales each plan's own gradient, so that plans do not influence each other."""
-    length = torch.linalg.vector_norm(gradient, dim=(-2, -1), keepdim=True)
+    length = torch.linalg.vector_norm(gradient, dim=(-2, -1), keepdim=True)  # B N 1 1
     return gradient * (norm / length.clamp(min=norm))

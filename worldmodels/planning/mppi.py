@@ -31,7 +31,7 @@ class RewardWeighted(IteratedSampling):
         self.kappa, self.kept_elites = kappa, kept_elites
 
     def _refit(self, search: SearchParams, candidates: Tensor, values: Tensor) -> SearchParams:
-        weight = torch.softmax(self.kappa * values, 1)
+        weight = torch.softmax(self.kappa * values, 1)  # B N
         mean = einsum(weight, candidates, "B N, B N H A -> B H A")
         return self.distribution.around(mean, self.std)
 

@@ -27,8 +27,8 @@ def filtered(noise: Float[Tensor, "N H A"], beta: float) -> Float[Tensor, "N H A
     Reference: Nagabandi et al., 2019 (PDDM), equation 4.
     """
     steps = torch.arange(noise.shape[1], device=noise.device)
-    lag = steps[:, None] - steps
-    weight = torch.where(lag >= 0, (1 - beta) ** lag.clamp(min=0), 0.0)
+    lag = steps[:, None] - steps  # H H
+    weight = torch.where(lag >= 0, (1 - beta) ** lag.clamp(min=0), 0.0)  # H H
     # The common factor beta of the recursion drops out here.
     weight = weight / weight.norm(dim=1, keepdim=True)
     return einsum(weight.to(noise), noise, "t s, n s a -> n t a")
@@ -48,12 +48,12 @@ def coloured(
     Reference: Timmer and König, 1995; Pinneri et al., 2020 (iCEM), section 3.1.
     """
     horizon = like.shape[1]
-    scale = _spectrum(horizon, beta).to(like)
+    scale = _spectrum(horizon, beta).to(like)  # H//2+1
     normal = torch.randn(
         2, candidates, like.shape[2], len(scale), generator=generator,
         dtype=like.dtype, device=like.device,
     )  # fmt: skip
-    series = torch.fft.irfft(torch.complex(normal[0], normal[1]) * scale, n=horizon)
+    series = torch.fft.irfft(torch.complex(normal[0], normal[1]) * scale, n=horizon)  # N A H
     return rearrange(series, "n a h -> n h a")
 
 

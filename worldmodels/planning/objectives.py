@@ -60,7 +60,7 @@ class WeightedSum(Objective):
     def __call__(self, model: WorldModel, trajectory: Trajectory) -> Float[Tensor, "N H"]:
         """Each part's rewards, weighted and added."""
         rewards = [weight * part(model, trajectory) for part, weight in self.parts]
-        return torch.stack(rewards).sum(0)
+        return torch.stack(rewards).sum(0)  # N H
 
     def __repr__(self) -> str:
         """For messages: the sum as one would write it."""
@@ -127,7 +127,7 @@ class GoalImage(Objective):
 
     def __call__(self, model: WorldModel, trajectory: Trajectory) -> Float[Tensor, "N H"]:
         """0 at the goal, negative elsewhere."""
-        return -(trajectory.feature[:, 1:] - self.feature).square().mean(-1)
+        return -(trajectory.feature[:, 1:] - self.feature).square().mean(-1)  # N H
 
 
 @torch.no_grad()
@@ -150,7 +150,7 @@ class ActionCost(Objective):
 
     def __call__(self, model: WorldModel, trajectory: Trajectory) -> Float[Tensor, "N H"]:
         """0 for doing nothing."""
-        return -trajectory.action.square().sum(-1)
+        return -trajectory.action.square().sum(-1)  # N H
 
 
 class Disagreement(Objective):

@@ -54,12 +54,12 @@ class RandomShooting(Planner):
     ) -> Plan:
         """The best of N random plans, the warm start and the proposals."""
         scorer = self._scorer(score)
-        starts = self._starts(init, proposals)
-        drawn = self.distribution.uniform(white(self.candidates, init, generator))
-        candidates = torch.cat([starts, drawn.expand(len(init), -1, -1, -1)], 1)
-        values = scorer(state, candidates)
-        plan = best(candidates, values, 1)[:, 0]
-        elites = best(candidates, values, self.kept_elites)
+        starts = self._starts(init, proposals)  # B 1+P H A
+        drawn = self.distribution.uniform(white(self.candidates, init, generator))  # N H A
+        candidates = torch.cat([starts, drawn.expand(len(init), -1, -1, -1)], 1)  # B 1+P+N H A
+        values = scorer(state, candidates)  # B 1+P+N
+        plan = best(candidates, values, 1)[:, 0]  # B H A
+        elites = best(candidates, values, self.kept_elites)  # B K H A
         return Plan(plan, plan, values.amax(1), scorer.evaluations, elites)
 
 
@@ -96,17 +96,19 @@ class IteratedSampling(Planner):
     ) -> Plan:
         """Searches around ``init``."""
         scorer = self._scorer(score)
-        kept = self._starts(init, proposals)
+        kept = self._starts(init, proposals)  # B 1+P H A
         search = self.distribution.around(init, self.std)
         for iteration in range(self.iterations):
-            noise = self._noise(self._population(iteration), init, generator)
-            candidates = torch.cat([kept, self.distribution.sample(search, noise)], 1)
-            values = scorer(state, candidates)
+            noise = self._noise(self._population(iteration), init, generator)  # N H A
+            candidates = torch.cat([kept, self.distribution.sample(search, noise)], 1)  # B K+N H A
+            values = scorer(state, candidates)  # B K+N
             search = self._refit(search, candidates, values)
-            kept = best(candidates, values, self.kept_elites)
-        finalists = torch.cat([self.distribution.mode(search.params)[:, None], kept], 1)
-        values = scorer(state, finalists)
-        plan = best(finalists, values, 1)[:, 0]
+            kept = best(candidates, values, self.kept_elites)  # B K H A
+        finalists = torch.cat(
+            [self.distribution.mode(search.params)[:, None], kept], 1
+        )  # B 1+K H A
+        values = scorer(state, finalists)  # B 1+K
+        plan = best(finalists, values, 1)[:, 0]  # B H A
         return Plan(plan, search.params, values.amax(1), scorer.evaluations, kept)
 
     @abstractmethod

@@ -99,7 +99,7 @@ class GaussianSearch(SearchDistribution):
         self, old: SearchParams, elites: Float[Tensor, "B N H A"], momentum: float, min_std: float
     ) -> SearchParams:
         """Mean and (population) standard deviation of the elites."""
-        std, mean = torch.std_mean(elites, 1, correction=0)
+        std, mean = torch.std_mean(elites, 1, correction=0)  # B H A each
         return SearchParams(
             torch.lerp(mean, old.params, momentum),
             torch.lerp(std, old.std, momentum).clamp_(min=min_std),
@@ -148,7 +148,7 @@ class CategoricalSearch(SearchDistribution):
         self, old: SearchParams, elites: Float[Tensor, "B N H A"], momentum: float, min_std: float
     ) -> SearchParams:
         """The elites' frequencies."""
-        params = torch.lerp(elites.mean(1), old.params, momentum)
+        params = torch.lerp(elites.mean(1), old.params, momentum)  # B H A
         return SearchParams(self._smooth(params, min_std), old.std)
 
     def mode(self, params: Float[Tensor, "*batch H A"]) -> Float[Tensor, "*batch H A"]:
@@ -188,5 +188,5 @@ def _arrival(noise: Tensor) -> Tensor:
 
 def _one_hot(times: Tensor) -> Tensor:
     """Marks the earliest arrival."""
-    first = times.argmin(-1, keepdim=True)
+    first = times.argmin(-1, keepdim=True)  # ... 1
     return torch.zeros_like(times).scatter_(-1, first, 1.0)

@@ -76,7 +76,7 @@ class DistillationStudy(Study):
     iterations: int = 8
     episodes: int = 16
     episode_steps: int = 100
-    sequences: int = 100
+    sequences: int = 8
 
     @classmethod
     def smoke(cls) -> "DistillationStudy":

@@ -14,7 +14,7 @@ from worldmodels.training.settings import Batches
 from worldmodels.types import ActionSpace
 from worldmodels.world_model import WorldModel
 
-HIDDEN, LENGTH = 128, 40
+HIDDEN, LENGTH = 128, 20
 """Width of all networks, and frames of a replayed sequence."""
 
 

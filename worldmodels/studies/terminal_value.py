@@ -71,7 +71,7 @@ class TerminalValue(Study):
     episodes: int = 10
     long_episodes: int = 4
     episode_steps: int = 100
-    sequences: int = 100
+    sequences: int = 8
 
     @classmethod
     def smoke(cls) -> "TerminalValue":
