@@ -44,8 +44,9 @@ class Critic(nn.Module):
         return self.head.loss(feature.detach(), returns.detach())  # *batch
 
     def update_target(self) -> None:
-        """Moves the target a little towards the head."""
-        update_target(self.target, self.head, self.tau)
+        """Moves the target a little towards the head, unless that is frozen."""
+        if next(self.head.parameters()).requires_grad:
+            update_target(self.target, self.head, self.tau)
 
 
 @torch.no_grad()

@@ -26,7 +26,7 @@ from worldmodels.planning import CEM, MPC
 from worldmodels.replay.collect import collect_episodes
 from worldmodels.replay.sampling import RecencyMixed
 from worldmodels.replay.store import DatasetSpec, EpisodeStore
-from worldmodels.studies.learning import learn, learn_behaviour, learn_offline, loss_terms
+from worldmodels.studies.learning import learn, learn_behaviour, learn_offline, loss_terms, model_of
 from worldmodels.training.settings import Batches, Collect, Replay
 from worldmodels.types import ActionSpace
 from worldmodels.world_model import LatentModel, WorldModel
@@ -171,9 +171,7 @@ def learn_model(folder: Path, data: Path, env: PixelEnv, updates: int, seed: int
         return Agent(box_model(env), MPC(CEM(env.action_space)))
 
     batches = Batches(batch_size=16, batch_length=8)
-    learned = learn_offline(folder, data, seed, updates, agent, batches, replay=HELD_OUT)
-    assert isinstance(learned.world_model, WorldModel)
-    return learned.world_model
+    return model_of(learn_offline(folder, data, seed, updates, agent, batches, replay=HELD_OUT))
 
 
 def learn_augmented(

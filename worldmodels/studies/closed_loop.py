@@ -117,12 +117,12 @@ def drive(world: GustRoad, every: int, candidates: int, episodes: int, seed: int
     params = planner.initial(episodes)  # B H A
     idle = repeat(planner.distribution.mode(params), "B H A -> B P H A", P=planner.kept_elites)
     kept, spent = idle, 0
-    for step in range(world.time_limit):
-        if step % every == 0:
-            # As MPC does, whose model is a learned one: the last plan and its elites are shifted.
-            plan = planner.plan(score, state, params, generator, kept)
-            params, kept = planner.roll(plan.params, every), roll(plan.elites, idle, every)
-            spent += plan.evaluations
-        action = plan.actions[:, step % every]  # B A
-        state = world.step(state, action.double().numpy()).state
+    for begin in range(0, world.time_limit, every):
+        # As MPC does, whose model is a learned one: the last plan and its elites are shifted.
+        plan = planner.plan(score, state, params, generator, kept)
+        params, kept = planner.roll(plan.params, every), roll(plan.elites, idle, every)
+        spent += plan.evaluations
+        steps = min(every, world.time_limit - begin)
+        for action in plan.actions[:, :steps].unbind(1):  # B A
+            state = world.step(state, action.double().numpy()).state
     return Drive(float((~state.left).mean()), float(spent))

@@ -14,6 +14,7 @@ import torch
 from worldmodels.agent import Agent
 from worldmodels.planning import CEM, MPC
 from worldmodels.studies.base import Role, Study, Variant
+from worldmodels.studies.learning import model_of
 from worldmodels.studies.maze import find, learn_maze
 from worldmodels.studies.results import Check, Numbers, Results
 from worldmodels.studies.students import Queries, Source, fitted_value, student
@@ -89,7 +90,7 @@ class DistillationStudy(Study):
     def run(self, seed: int, folder: Path) -> Numbers:
         """One model and one value; then every student learns from as many decisions."""
         run = learn_maze(folder / "run", seed, self.steps, self.updates)
-        model = run.agent.world_model
+        model = model_of(run.agent)
         source = Source(folder, model, run.path / "replay", self.sequences, seed)
         value = fitted_value(source, self.value_updates)
         planner = self._planner()

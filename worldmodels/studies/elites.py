@@ -16,7 +16,14 @@ from worldmodels.envs.worlds.gust_road import GustRoad
 from worldmodels.planning import CEM, Planner, RandomShooting
 from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.exact import world_score
-from worldmodels.studies.learning import COPIES, cold_plan, learn, learned_plan, random_data
+from worldmodels.studies.learning import (
+    COPIES,
+    cold_plan,
+    learn,
+    learned_plan,
+    model_of,
+    random_data,
+)
 from worldmodels.studies.results import Check, Numbers, Results
 from worldmodels.types import ActionSpace
 
@@ -82,7 +89,7 @@ class Elites(Study):
                 plan = cold_plan(planner, score, problem.start, self.states, seed)
                 numbers[name][problem.name] = float(score(problem.start, plan[:, None]).mean())
         env, collect = make_env("worldmodels/ArmN-v0", COPIES), random_data(self.steps)
-        model = learn(folder / "model", env, seed, self.updates, collect).agent.world_model
+        model = model_of(learn(folder / "model", env, seed, self.updates, collect).agent)
         world = ArmN()
         start = world.reset(rng, self.states)
         for name, planner in _planners(world.action_space).items():

@@ -23,7 +23,6 @@ def fit_module(
     """
     # Imported on use: Lightning takes seconds that studies without learning need not wait.
     import lightning as L
-    from torch.utils.data import DataLoader
 
     class Fit(L.LightningModule):
         """One update: the loss."""
@@ -43,4 +42,4 @@ def fit_module(
         max_epochs=1, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
-    trainer.fit(Fit(), DataLoader(range(updates), batch_size=None))
+    trainer.fit(Fit(), range(updates))

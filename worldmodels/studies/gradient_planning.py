@@ -17,7 +17,7 @@ from worldmodels.envs.worlds.arm import ArmN
 from worldmodels.planning import CEM, Gradient, Planner, RandomShooting
 from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.exact import arm_score
-from worldmodels.studies.learning import COPIES, learn, learned_plan, random_data
+from worldmodels.studies.learning import COPIES, learn, learned_plan, model_of, random_data
 from worldmodels.studies.results import Check, Numbers, Results
 from worldmodels.types import ActionSpace, ScoreFn
 from worldmodels.world_model import WorldModel
@@ -93,8 +93,7 @@ class GradientPlanning(Study):
         options = {"arguments": {"links": self.links}}
         env = make_env("worldmodels/ArmN-v0", COPIES, options=options)
         run = learn(folder / "model", env, seed, self.updates, random_data(self.steps))
-        assert isinstance(run.agent.world_model, WorldModel)
-        return run.agent.world_model
+        return model_of(run.agent)
 
     def verdict(self, results: Results) -> list[Check]:
         """Better plans, equal evaluations, the right gradient."""

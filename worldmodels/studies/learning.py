@@ -69,7 +69,7 @@ PARTS: Mapping[str, Any] = MappingProxyType(
         "terms": loss_terms(),
     }
 )
-"""Of a small world model, as ``configs/demo.yaml`` has them."""
+"""The parts of the demo's world model."""
 
 
 def small_model(env: PixelEnv, **parts: Any) -> WorldModel:
@@ -194,6 +194,12 @@ def learn_behaviour(
 
     optimiser = Optimiser(cooldown=cooldown)
     return learn_offline(folder, data, seed, updates, agent, batches, optimiser)
+
+
+def model_of(agent: Agent) -> WorldModel:
+    """The world model of an agent that has one."""
+    assert isinstance(agent.world_model, WorldModel)
+    return agent.world_model
 
 
 def seed_all(seed: int) -> None:

@@ -24,7 +24,7 @@ from worldmodels.planning import CEM, MPC, Planner, RandomShooting
 from worldmodels.planning import PDDM as PDDMPlanner
 from worldmodels.replay.collect import FrameAgent, RandomAgent
 from worldmodels.studies.base import Role, Study, Variant
-from worldmodels.studies.learning import learn, loss_terms, random_data, small_model
+from worldmodels.studies.learning import learn, loss_terms, model_of, random_data, small_model
 from worldmodels.studies.results import Check, Numbers, Results
 from worldmodels.training.settings import Batches, Collect, Optimiser
 from worldmodels.world_model import LatentModel, WorldModel
@@ -165,7 +165,7 @@ class PDDM(Study):
         first = self._learn(folder / "full", seed, own, self.round_updates)
         shutil.copytree(first.path, folder / "random")
         full = self._learn(folder / "full", seed, own, updates, resume=True)
-        model = full.agent.world_model
+        model = model_of(full.agent)
         random = random_data(full.record["env_steps"])
         one = partial(model_based, members=1)
         agents: dict[str, FrameAgent] = {

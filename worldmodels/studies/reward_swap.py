@@ -26,7 +26,14 @@ from worldmodels.replay.episode import Episode
 from worldmodels.replay.store import EpisodeStore
 from worldmodels.studies.base import Role, Study, Variant
 from worldmodels.studies.fit_module import fit_module
-from worldmodels.studies.learning import COPIES, learn, loss_terms, random_data, small_agent
+from worldmodels.studies.learning import (
+    COPIES,
+    learn,
+    loss_terms,
+    model_of,
+    random_data,
+    small_agent,
+)
 from worldmodels.studies.results import Check, Numbers, Results
 from worldmodels.training.settings import Batches, Optimiser
 from worldmodels.world_model import WorldModel
@@ -120,13 +127,12 @@ class RewardSwap(Study):
     def _learn(self, folder: Path, seed: int, task: int, reward: float) -> WorldModel:
         terms = loss_terms(IMAGE_WEIGHT, reward=reward, kl=BalancedKL(free_nats=0.3))
         env = make_env(FACTORY, COPIES, options={"task": task})
-        model = learn(
+        run = learn(
             folder, env, seed, self.updates, random_data(self.steps),
             partial(small_agent, pixels=PIXELS, terms=terms),
             batches=BATCHES, optimiser=Optimiser(learning_rate=2e-3),
-        ).agent.world_model  # fmt: skip
-        assert isinstance(model, WorldModel)
-        return model
+        )  # fmt: skip
+        return model_of(run.agent)
 
     def _play(
         self,

@@ -18,7 +18,7 @@ from worldmodels.evaluation.images import squared_error, to_psnr
 from worldmodels.replay.collect import RandomAgent, collect_episodes
 from worldmodels.replay.episode import Episode
 from worldmodels.studies.base import Role, Study, Variant
-from worldmodels.studies.learning import learn, loss_terms, random_data, small_agent
+from worldmodels.studies.learning import learn, loss_terms, model_of, random_data, small_agent
 from worldmodels.studies.results import Check, Numbers, Results
 from worldmodels.world_model import WorldModel
 
@@ -89,9 +89,8 @@ class Simulator(Study):
         """Trains on random episodes, predicts others."""
         env, collect = make_env(**ENV, num_envs=COPIES), random_data(self.steps)
         untrained = partial(small_agent, **PARTS)
-        model = learn(
-            folder / "model", env, seed, self.updates, collect, untrained
-        ).agent.world_model
+        run = learn(folder / "model", env, seed, self.updates, collect, untrained)
+        model = model_of(run.agent)
         env = make_env(**ENV, num_envs=self.episodes)
         episodes = collect_episodes(
             env, RandomAgent(env.action_space), self.episodes, seed=100_000 + seed,

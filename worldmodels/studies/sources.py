@@ -29,7 +29,7 @@ from worldmodels.studies.cart_fitting import fit_positions
 from worldmodels.studies.cart_physics import CartEquations, CartParameters
 from worldmodels.studies.cart_readout import CartReadout
 from worldmodels.studies.cart_sources import ArrivalReward, ExactCartSwing, FittedCartSwing
-from worldmodels.studies.learning import learn, random_data
+from worldmodels.studies.learning import learn, model_of, random_data
 from worldmodels.studies.results import Check, Numbers, Results
 from worldmodels.world_model import WorldModel
 
@@ -127,9 +127,7 @@ class Sources(Study):
     def _learned(self, folder: Path, seed: int, frames: int, updates: int) -> WorldModel:
         # 80 episodes of 25 steps are 2,000 frames, beside the first one of each.
         env = make_env(**ENV, num_envs=20)
-        model = learn(folder, env, seed, updates, random_data(frames)).agent.world_model
-        assert isinstance(model, WorldModel)
-        return model
+        return model_of(learn(folder, env, seed, updates, random_data(frames)).agent)
 
     def _return(self, model: WorldModel, seed: int) -> float:
         planner = CEM(model.action_space, horizon=12, candidates=100, iterations=4, elites=10)

@@ -12,6 +12,7 @@ import torch
 from worldmodels.agent import Agent
 from worldmodels.planning import CEM, MPC, PlanState
 from worldmodels.studies.base import Role, Study, Variant
+from worldmodels.studies.learning import model_of
 from worldmodels.studies.maze import PLACES, find, learn_maze, prediction_accuracy, value_error
 from worldmodels.studies.results import Check, Numbers, Results
 from worldmodels.studies.students import Queries, Source, fitted_value, student
@@ -84,7 +85,7 @@ class TerminalValue(Study):
     def run(self, seed: int, folder: Path) -> Numbers:
         """One model; a value, and a policy distilled from the planner with it, learn inside it."""
         run = learn_maze(folder / "run", seed, self.steps, self.updates)
-        model = run.agent.world_model
+        model = model_of(run.agent)
         source = Source(folder, model, run.path / "replay", self.sequences, seed)
         value = fitted_value(source, self.value_updates)
         planner = planning(HORIZON, self.candidates)
