@@ -14,6 +14,7 @@ from worldmodels import load
 from worldmodels.evaluation import bootstrap_band, imagine_episode
 from worldmodels.evaluation.images import masked_squared_error, to_psnr
 from worldmodels.replay.store import EpisodeStore
+from worldmodels.world_model import WorldModel
 
 CONTEXT, HORIZON = 5, 45
 # The playing field of Pong at 64x64, without walls, scores and the columns of the paddles.
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
     model = load(options.run).world_model
+    assert isinstance(model, WorldModel)
     rows: dict[str, list[np.ndarray]] = {"model": [], "copy": [], "field": [], "seen": []}
     for episode in EpisodeStore(options.data):
         mask = ball(episode.obs)

@@ -61,9 +61,7 @@ def _make(request: Request) -> PixelEnv:
         request.no_key()
         channels, height, width = request.obs_shape
         shape = (request.num_envs, (height, width), channels)
-        return AtariPixelEnv(
-            id, *shape, request.action_repeat, request.time_limit, request.options
-        )
+        return AtariPixelEnv(id, *shape, request.action_repeat, request.time_limit, request.options)
     if id.startswith("dmc/"):
         from worldmodels.envs.dmc import make_dmc
 

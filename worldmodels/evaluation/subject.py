@@ -21,7 +21,10 @@ from worldmodels.world_model import WorldModel
 class TrainedRun(Protocol):
     """What ``train`` returns: its folder holds the agent."""
 
-    path: Any
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        ...
 
 
 Run = Path | str | TrainedRun | Agent

@@ -27,6 +27,7 @@ from worldmodels.training.panels import draw_panel, show, takes_pictures
 from worldmodels.training.progress import Progress
 from worldmodels.training.run import RunFolder
 from worldmodels.training.settings import Collect, Evaluate, Panels
+from worldmodels.world_model import WorldModel
 
 PIXEL_FRAMES = 4096
 """Frames that the pixel scaling is fitted to."""
@@ -167,15 +168,15 @@ class Round(L.Callback):
     @torch.no_grad()
     def _validate(self, trainer: L.Trainer, module: WorldModelModule, round: int) -> None:
         """Shows a behaviour that asks for it a batch of held-out episodes, where there are any."""
-        behaviour = module.agent.behaviour
+        behaviour, model = module.agent.behaviour, module.world_model
         if behaviour is None or not (behaviour.validates and module.behaviour_learns):
             return
-        if not self.buffer.held_out_episodes:
+        if not self.buffer.held_out_episodes or not isinstance(model, WorldModel):
             return
         seed = mixed_seed(self.seed, 4, round)
         batch = self.buffer.sample_held_out(self.data.batch_size, self.data.batch_length, seed)
         with evaluating(module):
-            answers = behaviour.validate(module.world_model, batch.to(module.device))
+            answers = behaviour.validate(model, batch.to(module.device))
         values = {f"held_out/{name}": float(value) for name, value in answers.items()}
         self.metrics.write(trainer, module, values)
 
