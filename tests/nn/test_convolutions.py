@@ -1,12 +1,10 @@
-from functools import partial
-
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from worldmodels.nn.blocks import initialise
-from worldmodels.nn.decoders import ConvDecoder, Decoder
+from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ChannelNorm, ConvEncoder
 
 SHAPES = [(3, 16, 16), (3, 48, 80), (3, 96, 96), (3, 65, 33), (1, 64, 64), (1, 17, 130)]
@@ -102,13 +100,33 @@ def test_downscale_reads_area_averages(size):
 
 
 @pytest.mark.parametrize("size", [(32, 48), (33, 35)])
-def test_upscale_paints_squares(size):
-    decoder = painter(5, (1, *size), depth=4, upscale=2)
-    image = decoder(torch.randn(5))[0]
-    for i in range(size[0]):
-        for j in range(0, size[1], 7):
-            assert image[i, j] == image[i - i % 2, j - j % 2]
-    assert len(image.unique()) == -(-size[0] // 2) * -(-size[1] // 2)
+@pytest.mark.parametrize("side", [2, 4])
+def test_upscale_paints_the_pixels_of_every_square(size, side):
+    decoder = painter(5, (2, *size), depth=4, upscale=side)
+    painted = []
+    decoder.stages.register_forward_hook(lambda *call: painted.append(call[-1]))
+    image, small = decoder(torch.randn(5)), painted[0][0]
+    for channel in range(2):
+        for i in range(size[0]):
+            for j in range(0, size[1], 7):
+                inside = channel * side**2 + i % side * side + j % side
+                assert image[channel, i, j] == small[inside, i // side, j // side]
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_fine_lines_that_a_mean_image_leaves_are_taken_away(side):
+    """One pixel wide, so that squares of one colour explain half of them at best."""
+    frames = torch.zeros(2, 1, 16, 16)
+    frames[0, ..., ::4], frames[1, ..., ::4] = 1.0, -1.0
+    decoder, feature = ConvDecoder(2, (1, 16, 16), depth=8, upscale=side), torch.eye(2)
+    optimiser = torch.optim.Adam(decoder.parameters(), 1e-2)
+    for _ in range(100):
+        loss = decoder.squared_error(feature, frames).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    # The lines' power is 64.
+    assert loss.item() < 0.05 * 64
 
 
 @pytest.mark.parametrize("module", [ConvEncoder((3, 16, 16)), painter(6, (3, 16, 16))])
@@ -161,19 +179,3 @@ def test_impossible_geometry_is_refused_in_one_line(build, message):
     with pytest.raises(ValueError, match=message) as error:
         build()
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("size", "upscale"), [((16, 24), 2), ((20, 30), 2), ((17, 20), 2), ((16, 16), 1)]
-)
-def test_the_squared_error_of_small_pixels_equals_that_of_the_image(size, upscale):
-    decoder = painter(5, (3, *size), depth=4, upscale=upscale)
-    feature, image = torch.randn(2, 3, 5), torch.randn(2, 3, 3, *size)
-    found, expected = (
-        call(feature, image)
-        for call in (decoder.squared_error, partial(Decoder.squared_error, decoder))
-    )
-    close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-3)
-    close(found, expected)
-    weights = list(decoder.parameters())
-    close(torch.autograd.grad(found.sum(), weights), torch.autograd.grad(expected.sum(), weights))

@@ -3,14 +3,13 @@
 from abc import ABC, abstractmethod
 
 import torch
-from einops import pack, rearrange, repeat, unpack
+from einops import pack, rearrange, unpack
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldmodels.nn.blocks import initialise, zero_init
 from worldmodels.nn.encoders import (
     ChannelNorm,
-    average_squares,
     check_image_shape,
     resolve_stages,
 )
@@ -40,14 +39,16 @@ class ConvDecoder(Decoder):
     Windows of 4 at stride 2 cover every pixel equally often, so there is no checkerboard; an odd
     size is met by one more row or column.
 
+    Reference for ``upscale``: Shi et al., 2016 (sub-pixel convolution).
+
     Args:
         feature_dim: F.
         obs_shape: ``(C, h, w)``, at least 16 pixels a side.
         depth: channels before the last stage.
         stages: number of doublings; when None, as many as ``ConvEncoder`` has halvings.
-        upscale: each decoded pixel becomes a square of this side. Its squared error then has the
-            gradient of an image averaged over such squares: the mirror of the encoder's
-            ``downscale``, at a fraction of the cost.
+        upscale: the last stage stops at squares of this side and paints each of them with as many
+            pixels as it holds, at a fraction of the cost of further stages. No square is flat: it
+            has to take away the mean image's fine lines where a frame lacks them.
 
     Raises:
         ValueError: if the image is too small or ``stages`` does not fit it.
@@ -74,7 +75,7 @@ class ConvDecoder(Decoder):
         for stage in range(stages - 1, -1, -1):
             before = depth * 2**stage
             odd = ((height >> stage) % 2, (width >> stage) % 2)
-            after = depth * 2 ** (stage - 1) if stage else obs_shape[0]
+            after = depth * 2 ** (stage - 1) if stage else obs_shape[0] * upscale**2
             self.stages.append(
                 nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, output_padding=odd)
             )
@@ -90,32 +91,12 @@ class ConvDecoder(Decoder):
 
     def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch C h w"]:
         """Images under any leading axes."""
-        images = self._small(feature)
-        if self.upscale > 1:
-            squares = {"p": self.upscale, "q": self.upscale}
-            images = repeat(images, "... h w -> ... (h p) (w q)", **squares)
-            images = images[..., : self.obs_shape[1], : self.obs_shape[2]]
-        return images
-
-    def squared_error(
-        self, feature: Float[Tensor, "*batch F"], image: Float[Tensor, "*batch C h w"]
-    ) -> Float[Tensor, "*batch"]:
-        """Squared error summed over an image's pixels.
-
-        Within a square of one decoded pixel it is that of the square's mean, n times, and what
-        the square itself varies: nothing of full size needs a gradient.
-        """
-        side = self.upscale
-        if side == 1 or any(length % side for length in self.obs_shape[1:]):
-            return super().squared_error(feature, image)
-        mean = average_squares(image, side)
-        varies = image.square().sum((-1, -2, -3)) - side**2 * mean.square().sum((-1, -2, -3))
-        error = (self._small(feature).float() - mean).square().sum((-1, -2, -3))
-        return side**2 * error + varies
-
-    def _small(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch C s t"]:
-        """Images before they are enlarged."""
         features, batch = pack([feature], "* F")
         _, height, width = self.small_shape
         small = rearrange(self.seed(features), "B (h w C) -> B C h w", h=height, w=width)
-        return unpack(self.stages(self.seed_norm(small)), batch, "* C h w")[0]
+        images = self.stages(self.seed_norm(small))
+        if self.upscale > 1:
+            squares = {"p": self.upscale, "q": self.upscale}
+            images = rearrange(images, "B (C p q) h w -> B C (h p) (w q)", **squares)
+            images = images[..., : self.obs_shape[1], : self.obs_shape[2]]
+        return unpack(images, batch, "* C h w")[0]

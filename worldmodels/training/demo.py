@@ -119,7 +119,7 @@ def demo_model(env: PixelEnv) -> WorldModel:
         env.action_space,
         encoder=partial(ConvEncoder, depth=8, downscale=2),
         dynamics=partial(GaussianRSSM, stoch=16, deter=64, hidden=64),
-        decoder=partial(ConvDecoder, depth=8, upscale=2),
+        decoder=partial(ConvDecoder, depth=16, upscale=2),
         reward=partial(GaussianRewardHead, hidden=64),
         continues=partial(ContinueHead, hidden=64),
         terms=(Reconstruction(0.25, 0.25), Reward(100.0), Continues(), BalancedKL()),
@@ -134,7 +134,7 @@ def demo(
     round_updates: int = 700,
     prefill: int = 3000,
     copies: int = 30,
-    episodes: int = 20,
+    episodes: int = 60,
     size: tuple[int, int] = (64, 64),
 ) -> Demo:
     """Collects, learns, plans, corrects itself, and shows its dream.
@@ -149,7 +149,8 @@ def demo(
         round_updates: updates between two collections.
         prefill: random steps before the first update.
         copies: of the environment, stepped together.
-        episodes: hills that the agent is sent up after every round.
+        episodes: hills that the agent is sent up after every round. Hills differ more than
+            walkers do: few of them would not tell a planner from chance.
         size: height and width of the frames.
     """
     started = time.perf_counter()
@@ -160,7 +161,7 @@ def demo(
     env = make_env(WORLD, num_envs=copies, size=size)
     cliffs = {"world": CliffHill(above_share=0.0)}
     hills = make_env(WORLD, num_envs=episodes, size=size, options=cliffs)
-    planner = CEM(env.action_space, 12, candidates=100, iterations=4, elites=10, kept_elites=0)
+    planner = CEM(env.action_space, 12, candidates=64, iterations=3, elites=8, kept_elites=0)
     agent = Agent(demo_model(env), MPC(planner))
     story = CliffStory(hills)
     run = train(
