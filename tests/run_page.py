@@ -1,12 +1,12 @@
-"""Does what pages of documentation say, each in a folder: python run_page.py PAGE=FOLDER ...
+"""Does what pages of documentation say, in the working directory: python run_page.py PAGE ...
 
 Programs and YAML whose first line is a comment with a path are written to that path, as a reader
-would. Commands run in this process, which all pages share: loading torch takes seconds. ``TINY``
-lists all that is added to a command, ``NOT_RUN`` all that is left out.
+would. Commands run in this process. Pages share it and the folder: a command that one page has in
+common with another runs once. ``TINY`` lists all that is added to a command, ``NOT_RUN`` all that
+is left out.
 """
 
 import gc
-import os
 import re
 import shlex
 import sys
@@ -71,9 +71,10 @@ def tiny(words):
     return TINY[f"{name} --resume" if "--resume" in words else name]
 
 
-def run_command(words):
-    if " ".join(words) in NOT_RUN:
+def run_command(words, done):
+    if " ".join(words) in NOT_RUN or words in done:
         return
+    done.append(words)
     if words == ["export", "PYTHONPATH=."]:
         return
     assert words[0] == "worldmodels", f"neither a command of ours nor in NOT_RUN: {words}"
@@ -82,35 +83,31 @@ def run_command(words):
     gc.collect()
 
 
-def run_page(page):
-    """Does what a page says, in the working directory; returns the names its programs define."""
-    # As in a page's own process: its programs are importable from here, other pages' are not.
-    sys.path.insert(0, str(Path.cwd()))
-    for name in [name for name in sys.modules if name.partition(".")[0] == "my_lab"]:
-        del sys.modules[name]
+def run_page(page, done):
+    """Does what a page says; returns the names its programs define.
+
+    ``done`` holds the commands that have run already, and takes in the new ones.
+    """
     names = {}
-    try:
-        for language, text in blocks(page):
-            path = re.match(r"# (\S+\.(py|yaml))\n", text)
-            if path:
-                Path(path[1]).parent.mkdir(parents=True, exist_ok=True)
-                Path(path[1]).write_text(text)
-            elif language == "python":
-                exec(compile(text, str(page), "exec"), names)
-            elif language == "bash":
-                for words in commands(text):
-                    run_command(words)
-    finally:
-        sys.path.remove(str(Path.cwd()))
+    for language, text in blocks(page):
+        path = re.match(r"# (\S+\.(py|yaml))\n", text)
+        if path:
+            Path(path[1]).parent.mkdir(parents=True, exist_ok=True)
+            Path(path[1]).write_text(text)
+        elif language == "python":
+            exec(compile(text, str(page), "exec"), names)
+        elif language == "bash":
+            for words in commands(text):
+                run_command(words, done)
     return names
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for pair in sys.argv[1:]:
-        page, _, folder = pair.partition("=")
-        os.chdir(folder)
+    sys.path.insert(0, str(Path.cwd()))
+    finished = []
+    for page in sys.argv[1:]:
         print(f"== {page}")
-        for name, value in run_page(Path(page)).items():
+        for name, value in run_page(Path(page), finished).items():
             if isinstance(value, torch.Tensor):
                 print(f"{name} {tuple(value.shape)}")

@@ -141,7 +141,7 @@ def record(folder: Path, world: type[QuickBox], episodes: int, seed: int) -> Pat
 
 
 def box_model(env: PixelEnv) -> WorldModel:
-    """A small untrained model; it sees and predicts squares of 2 pixels."""
+    """A small untrained model; it sees frames averaged over squares of 2 pixels."""
     return WorldModel(
         env.obs_shape,
         env.action_space,

@@ -1,7 +1,7 @@
 """The main job on a built-in world, with the story of the cliff.
 
 A model learned from random data knows that higher is better, but not what an edge is. Its planner
-walks over it. One round of executing plans, and learning from what happened, mends that.
+walks over it. Rounds of executing plans, and learning from what happened, mend that.
 
 Reference: Ross & Bagnell, 2012 (data aggregation for model learning).
 """
@@ -99,8 +99,9 @@ class Demo:
             "minutes": f"{self.seconds / 60:.1f}",
             "random return": str(self.random.returns.interval),
         }
-        rounds = ["random data alone", *[f"{k} round of its own" for k in range(1, 9)]]
-        for name, walked in zip(rounds, self.walks, strict=False):
+        for count, walked in enumerate(self.walks):
+            rounds = f"{count} round{'s' if count > 1 else ''} of its own"
+            name = rounds if count else "random data alone"
             facts[f"planner return, {name}"] = str(walked.returns.interval)
             facts[f"planner falls, {name}"] = f"{walked.fallen.sum()} of {len(walked.fallen)}"
         facts["ms per decision"] = f"{self.walks[-1].returns.decision_ms:.1f}"
@@ -113,7 +114,7 @@ class Demo:
 
 
 def demo_model(env: PixelEnv) -> WorldModel:
-    """A small world model; it sees and predicts squares of 2 pixels."""
+    """A small world model; it sees frames averaged over squares of 2 pixels."""
     return WorldModel(
         env.obs_shape,
         env.action_space,
@@ -130,8 +131,8 @@ def demo(
     name: str = "demo",
     out: Path | str = "runs",
     seed: int = 0,
-    updates: int = 1400,
-    round_updates: int = 700,
+    updates: int = 1350,
+    round_updates: int = 450,
     prefill: int = 3000,
     copies: int = 30,
     episodes: int = 60,
