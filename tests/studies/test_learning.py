@@ -24,12 +24,14 @@ def hills(copies=2):
     return make_env("worldmodels/CliffHill-v0", copies, (16, 16), time_limit=5)
 
 
-def test_the_small_model_is_the_demos():
+def test_the_small_model_is_the_demos_but_for_the_width_of_the_decoder():
     env = make_env("worldmodels/CliffHill-v0")
     ours, theirs = small_model(env), demo_model(env)
-    assert str(ours) == str(theirs)
     assert [term.weights for term in ours.terms] == [term.weights for term in theirs.terms]
-    sizes = [[weight.shape for weight in model.parameters()] for model in (ours, theirs)]
+    sizes = [
+        {k: v.shape for k, v in model.named_parameters() if not k.startswith("decoder")}
+        for model in (ours, theirs)
+    ]
     assert sizes[0] == sizes[1]
 
 
