@@ -1,5 +1,6 @@
 """A wheel holds everything: code and recipes run outside of any checkout."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -38,17 +39,17 @@ def installed(tmp_path_factory):
     return site
 
 
-def run(site, folder, *arguments):
-    """A command in an empty folder, with this package from the wheel alone."""
+def run(site, folder, *commands):
+    """Commands in an empty folder, in one process, with this package from the wheel alone."""
     environment = os.environ | {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
     code = (
-        "import sys, worldmodels\n"
+        "import json, sys, worldmodels\n"
         f"assert worldmodels.__file__.startswith({str(site)!r}), worldmodels.__file__\n"
         "from worldmodels.cli.main import main\n"
-        "sys.exit(main(sys.argv[1:]))"
+        "sys.exit(max(main(command) for command in json.loads(sys.argv[1])))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=folder, env=environment,
+        [sys.executable, "-c", code, json.dumps(commands)], cwd=folder, env=environment,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-2000:]
@@ -57,10 +58,9 @@ def run(site, folder, *arguments):
 
 def test_the_wheel_trains_by_recipes_and_runs_the_demo_outside_of_any_checkout(installed, tmp_path):
     recipe = ["--config=dreamer", "--config=cliffhill", "--name=wheel"]
-    run(installed, tmp_path, "fit", *recipe, *TINY_MODEL)
-    assert (tmp_path / "runs" / "wheel" / "model" / "weights.safetensors").exists()
     sizes = ["--updates=2", "--round_updates=1", "--prefill=60", "--copies=2", "--episodes=2"]
-    run(installed, tmp_path, "demo", *sizes)
+    run(installed, tmp_path, ["fit", *recipe, *TINY_MODEL], ["demo", *sizes, "--size=[16,16]"])
+    assert (tmp_path / "runs" / "wheel" / "model" / "weights.safetensors").exists()
     assert (tmp_path / "runs" / "demo" / "dream.mp4").exists()
 
 

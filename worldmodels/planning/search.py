@@ -1,4 +1,4 @@
-"""SearchParams distributions over plans: one interface for real-valued and for discrete actions."""
+"""Search distributions over plans: one interface for real-valued and for discrete actions."""
 
 import math
 from abc import ABC, abstractmethod
