@@ -336,3 +336,28 @@ def test_what_an_option_takes_is_told_in_plain_words(given, told):
     with pytest.raises(ValueError, match="--") as error:
         built(given)
     assert str(error.value) == told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ["--config=planet", "--planner.horzon=3"],
+            "--planner.horzon: did you mean --planner.hori",
+        ),
+        (["--config=planet", "--planner.horizon=x"], "--planner.horizon=x: expected int"),
+        (
+            ["--config=distill", "--behaviour.teacher.horzon=3"],
+            "--behaviour.teacher.horzon: did you mean --behaviour.teacher.horizon",
+        ),
+        (
+            ["--config=distill", "--behaviour.teacher.horizon=x"],
+            "--behaviour.teacher.horizon=x: expected int",
+        ),
+        (["--planner.horizon=3"], "Name the class as well: --planner CLASS --planner.horizon=3"),
+    ],
+)
+def test_a_mistake_in_an_optional_part_names_the_option_and_the_fix(arguments, told):
+    with pytest.raises(ValueError, match=told) as error:
+        fit_parser().read(arguments)
+    assert "\n" not in str(error.value)

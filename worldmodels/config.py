@@ -30,6 +30,9 @@ PLUGINS = ("worldmodels.encoders", "worldmodels.decoders", "worldmodels.dynamics
 
 _KEY = re.compile(r'Parser key "([^"]+)":')
 _UNION = re.compile(r"Subtypes: \[(.*?)\]\n.*?Given value: (.*?)(?:\. Got value: |\n|$)", re.DOTALL)
+# What an option inside a union must be; and one that its class does not have, with that class.
+_EXPECTED = re.compile(r"Expected a (.+?)\. Got value: .+?\. Got value: Namespace\(class_path=")
+_REFUSED = re.compile(r"Option '([\w.]+)' is not accepted\. Got value: (Namespace\(class_path=.*)")
 _NESTED = re.compile(r"NestedArg\(key='([\w.]+)', val='?(.*?)'?\)$")
 _UNKNOWN = re.compile(
     r"(?:unrecognized arguments: --|(?:Group '([\w.]+)' does not accept o|O)ption ')([\w.-]+)"
@@ -120,7 +123,14 @@ def explain(error: ArgumentError, known: Iterable[str] = ()) -> str:
     if union is not None:
         nested = _NESTED.match(union[2])
         if nested is not None:
-            option = f"--{key}.{nested[1]}={nested[2]}"
+            name, option = f"{key}.{nested[1]}", f"--{key}.{nested[1]}={nested[2]}"
+            refused = _REFUSED.search(text, union.start())
+            if refused is not None:
+                owner = name.rpartition(".")[0]
+                return _suggest(name, [f"{owner}.{known}" for known in _options_of(refused[2])])
+            expected = _EXPECTED.search(text, union.start())
+            if expected is not None:
+                return f"{option}: expected {_plain(expected[1])}"
             return f"{option}: whose option? Name the class as well: --{key} CLASS {option}"
         if f"dot import path string: {union[2]}\n" in text:
             return f"--{key}: expected package.module.Class, not {union[2]}"
