@@ -14,7 +14,7 @@ class Overlap:
 
     Each gets half of torch's threads. The kernels of small models are too short to be cut in two,
     so two cores do more for two computations side by side than for one after the other: an update
-    of the ``dreamer`` recipe takes 90 ms instead of 117 (two cores with AVX-512).
+    of the ``dreamer`` recipe takes 102 ms instead of 108 (two cores with AVX-512).
     """
 
     def __init__(self) -> None:
