@@ -39,12 +39,12 @@ format: .venv/installed-dev
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
 
 .venv/installed: requirements.lock pyproject.toml | .venv/bin/uv
-	$(BIN)/uv pip install --python $(BIN)/python --quiet -r requirements.lock
-	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --quiet -r requirements.lock
+	$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
 .venv/installed-dev: requirements-dev.lock .venv/installed
-	$(BIN)/uv pip install --python $(BIN)/python --quiet -r requirements-dev.lock
+	$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --quiet -r requirements-dev.lock
 	touch $@
 
 # Names and versions only: no registry host ever enters a tracked file.
