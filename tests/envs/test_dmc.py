@@ -9,7 +9,7 @@ import pytest
 from dm_env import specs
 
 from worldmodels.envs.base import PixelEnv
-from worldmodels.envs.dmc import DmcEnv
+from worldmodels.envs.dmc import DmcEnv, default_camera
 from worldmodels.envs.make import make_env
 
 
@@ -184,6 +184,12 @@ def test_a_camera_that_the_task_does_not_have_is_named():
         return
     with pytest.raises(ValueError, match=r"dmc/cartpole-swingup' has no camera=9 .*leave it out"):
         make_env("dmc/cartpole-swingup", options={"camera": 9})
+
+
+def test_the_quadruped_is_filmed_by_the_camera_of_published_scores():
+    # DreamerV3's environment file: camera 2 for the quadruped, 0 for every other domain.
+    assert default_camera("quadruped") == 2
+    assert {default_camera(domain) for domain in ("cartpole", "walker", "dog")} == {0}
 
 
 def test_frames_may_be_larger_than_the_models_own_buffer():

@@ -125,7 +125,8 @@ def test_learning_rates_fall_to_zero_over_the_last_share_of_updates(tmp_path, of
     agent = small_agent(behaviour=ACTOR_CRITIC)
     learn(tmp_path, agent=agent, updates=8, optimiser=optimiser, callbacks=[watch], **offline)
     left = [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
-    expected = torch.tensor(left)[:, None] * torch.tensor([1e-3, 2e-3, 4e-3])
+    # Each part has two groups: what decays, and what does not.
+    expected = torch.tensor(left)[:, None] * torch.tensor([1e-3, 2e-3, 4e-3]).repeat_interleave(2)
     torch.testing.assert_close(torch.tensor(watch.rates), expected)
 
 
@@ -144,8 +145,10 @@ def test_an_update_is_a_step_of_adamw_by_hand(tmp_path, offline):
         tmp_path, agent=agent, updates=1, optimiser=optimiser, callbacks=[Keep()], **offline
     )
     after = dict(run.agent.named_parameters())
+    assert {weight.dim() > 1 for weight, _ in kept.values()} == {False, True}
     for name, (weight, gradient) in kept.items():
-        step = weight * (1 - 1e-2 * 0.5)
+        # Matrices and kernels decay; biases and the gains of norms do not.
+        step = weight * (1 - 1e-2 * 0.5) if weight.dim() > 1 else weight
         if gradient is not None:
             step = step - 1e-2 * gradient / (gradient.abs() + 1e-8)
         torch.testing.assert_close(after[name], step, rtol=1e-5, atol=1e-6, msg=name)

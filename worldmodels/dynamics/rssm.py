@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from worldmodels.dynamics.base import Dynamics, stack_states, where_state
 from worldmodels.dynamics.latents import CategoricalLatent, GaussianLatent, Latent
-from worldmodels.nn.blocks import MLP, LayerNorm, NormGRUCell, rounded
+from worldmodels.nn.blocks import MLP, LayerNorm, NormGRUCell, initialise, rounded
 from worldmodels.types import State
 
 
@@ -54,6 +54,9 @@ class RSSM(Dynamics):
         self.embed_in = nn.Linear(embed_dim, hidden, bias=False)
         self.posterior_norm = LayerNorm(hidden)
         self.posterior_out = nn.Linear(hidden, latent.raw_dim)
+        for layer in (self.stoch_in, self.action_in, self.deter_in, self.embed_in):
+            initialise(layer)
+        initialise(self.posterior_out)
 
     def initial(self, batch: int) -> RSSMState:
         """Zero memory, zero sample."""

@@ -1,5 +1,6 @@
 """One update: the losses of an agent's parts, their gradients, one step of the optimiser."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
@@ -118,9 +119,10 @@ class WorldModelModule(L.LightningModule):
         # One step of the optimiser for every part; then moving averages follow.
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
-        for group, options in zip(self.parameter_groups(), optimizer.param_groups, strict=True):
+        for group in self.parameter_groups():
             nn.utils.clip_grad_norm_(group.parameters, self.optimiser.gradient_clip)
-            options["lr"] = group.learning_rate * self._cooldown()
+        for options in optimizer.param_groups:
+            options["lr"] = options["initial_lr"] * self._cooldown()
         optimizer.step()
         optimizer.zero_grad()
         if self.model_learns:
@@ -177,12 +179,18 @@ class WorldModelModule(L.LightningModule):
             self.world_model.encoder.requires_grad_(self.pretrains)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW in its fused form, with a group for every part."""
-        groups = [
-            {"params": group.parameters, "lr": group.learning_rate}
-            for group in self.parameter_groups()
-        ]
-        return torch.optim.AdamW(groups, weight_decay=self.optimiser.weight_decay, fused=True)
+        """AdamW in its fused form. The weights of products decay; biases, gains and scalars do not.
+
+        Reference: Hafner et al., 2023 (DreamerV3), released code (decay of kernels alone).
+        """
+        groups = []
+        for part in self.parameter_groups():
+            for decay, parameters in _by_decay(part.parameters, self.optimiser.weight_decay):
+                rate = part.learning_rate
+                groups.append(
+                    {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay}
+                )
+        return torch.optim.AdamW(groups, fused=True)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """The world model (with the autoencoder's decoder), then the behaviour's parts."""
@@ -227,6 +235,15 @@ NOTHING = Losses(torch.zeros(()), {})
 
 def _learns(module: nn.Module) -> bool:
     return any(parameter.requires_grad for parameter in module.parameters())
+
+
+def _by_decay(
+    parameters: list[nn.Parameter], decay: float
+) -> Iterator[tuple[float, list[nn.Parameter]]]:
+    """Matrices and kernels with their decay, then all else with none."""
+    kernels = [parameter for parameter in parameters if parameter.dim() > 1]
+    others = [parameter for parameter in parameters if parameter.dim() < 2]
+    yield from ((d, group) for d, group in ((decay, kernels), (0.0, others)) if group)
 
 
 def _shapes(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -12,7 +12,7 @@ class Optimiser:
 
     Attributes:
         learning_rate: of the world model (a behaviour brings its own).
-        weight_decay: of every part.
+        weight_decay: of every part's matrices and kernels; biases and norms do not decay.
         cooldown: over this share of a run's updates, its last ones, all learning rates fall
             linearly to zero: what the last batches would leave in the weights is averaged out.
         gradient_clip: the largest norm of each part's gradient.
