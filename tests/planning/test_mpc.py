@@ -171,21 +171,6 @@ def test_a_new_episode_starts_cold_and_leaves_the_other_row_alone():
     assert flat(clock.proposals[1][1]) == [0.0] * 8
 
 
-def test_replanning_on_demand_restarts_the_marked_rows_clock():
-    clock = Clockwork()
-    mpc = MPC(clock, replan_every=4)
-    _, state = mpc.act(SILENT, None, mpc.initial(2), NO)
-    state = mpc.replan(state, torch.tensor([False, True]))
-    actions = []
-    for _ in range(3):
-        action, state = mpc.act(SILENT, None, state, NO)
-        actions.append(action[:, 0])
-    expected = torch.tensor([[1.1, 1.2, 1.3], [2.0, 2.1, 2.2]])
-    torch.testing.assert_close(torch.stack(actions, 1), expected)
-    # warm, not cold: what was left of the plan
-    torch.testing.assert_close(clock.inits[1][1, :, 0], torch.tensor([1.15, 1.25, 1.35, 0.0]))
-
-
 def test_the_state_reports_the_predicted_return_and_its_cost():
     _, state = run(MPC(Clockwork(), replan_every=2), [NO] * 3)
     assert flat(state.value) == [7.0, 7.0]

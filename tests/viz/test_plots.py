@@ -1,16 +1,12 @@
 import numpy as np
 import pytest
-from matplotlib.collections import PathCollection
 from matplotlib.image import imread
 
-from worldmodels.viz.bands import Band, Interval
+from worldmodels.viz.bands import Band
 from worldmodels.viz.plots import (
-    Outcomes,
     Panel,
     error_by_horizon,
-    interval_chart,
     learning_curves,
-    predicted_against_actual,
     save_figure,
 )
 
@@ -66,26 +62,8 @@ def test_unknown_metric_is_named_beside_the_known_ones():
         learning_curves({"run": [[{"step": 0, "r": 1.0}]]}, {"x": "return"})
 
 
-def test_chart_lists_rows_from_the_top_with_exact_intervals():
-    rows = {"random": Interval(1.0, 0.0, 2.0), "planner": Interval(8.0, 7.0, 10.0)}
-    axes = interval_chart(rows, "return", {"best": 12.0}).axes[0]
-    ends = [c.get_segments()[0].tolist() for c in axes.collections]
-    assert ends == [[[0, 0], [2, 0]], [[7, 1], [10, 1]]]
-    assert axes.yaxis_inverted()
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["random", "planner"]
-    assert axes.lines[-1].get_xdata() == [12, 12]
-
-
-def test_predictions_that_are_too_high_lie_above_the_diagonal():
-    group = Outcomes(predicted=np.array([5.0, 6]), actual=np.array([1.0, 2]))
-    axes = predicted_against_actual({"round 0": group}).axes[0]
-    points = next(c for c in axes.collections if isinstance(c, PathCollection))
-    assert points.get_offsets().tolist() == [[1, 5], [2, 6]]
-    assert axes.get_xlim() == axes.get_ylim()
-
-
 def test_figure_is_written_and_the_suffix_checked(tmp_path):
-    figure = interval_chart({"a": Interval(1.0, 0.0, 2.0)}, "return")
+    figure = error_by_horizon([Panel("", "", {"model": band(9, 8)})])
     save_figure(figure, tmp_path / "a.png")
     picture = imread(tmp_path / "a.png")
     assert picture[0, 0, :3].tolist() == [1, 1, 1]  # white paper

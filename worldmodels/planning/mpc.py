@@ -133,10 +133,6 @@ class MPC(Configurable, Actor):
             state = self._adopt(state, plan, due)
         return state.actions[:, 0], self._advance(state)
 
-    def replan(self, state: PlanState, rows: Bool[Tensor, " B"]) -> PlanState:
-        """Demands a new decision at the next step for the marked rows."""
-        return state._replace(remaining=state.remaining.masked_fill(rows, 0))
-
     def _forget(self, state: PlanState, rows: Tensor) -> PlanState:
         fresh = self.initial(len(rows))
         return state._replace(

@@ -9,18 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from worldmodels.replay.files import whole_file
-from worldmodels.viz.bands import Band, Interval
-from worldmodels.viz.comparison import draw_intervals
+from worldmodels.viz.bands import Band
 from worldmodels.viz.theme import SERIES
 
-_GREY = "#8a8f98"
-_LINE_STYLES = ("-", "--", ":", "-.")
 _ENDS = ("_low", "_high")
 
 
@@ -30,13 +26,6 @@ class Panel(NamedTuple):
     title: str
     y_label: str
     bands: Mapping[str, Band]
-
-
-class Outcomes(NamedTuple):
-    """Pairs of a predicted and an actual return, one per plan or episode."""
-
-    predicted: Float[np.ndarray, " N"]
-    actual: Float[np.ndarray, " N"]
 
 
 def save_figure(figure: Figure, path: Path | str) -> None:
@@ -103,51 +92,6 @@ def learning_curves(
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.xaxis.set_major_formatter("{x:,.0f}")
     _legend(figure, grid)
-    return figure
-
-
-def interval_chart(
-    rows: Mapping[str, Interval],
-    x_label: str,
-    references: Mapping[str, float] | None = None,
-    title: str = "",
-) -> Figure:
-    """Compares planners, policies or variants: a dot and its interval per row, from top to bottom.
-
-    Args:
-        rows: intervals by name.
-        x_label: what is measured, with the unit.
-        references: vertical lines by name, such as the best possible return.
-        title: above the plot.
-    """
-    figure = _figure(6.4, 0.42 * len(rows) + 1.6, title)
-    axes = figure.add_subplot()
-    draw_intervals(axes, rows, SERIES[0])
-    for style, (name, value) in zip(_LINE_STYLES, (references or {}).items(), strict=False):
-        axes.axvline(value, color=_GREY, linestyle=style, linewidth=1.2, label=name)
-    _label(axes, x_label, "")
-    axes.grid(axis="y", visible=False)
-    if references:
-        axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
-    return figure
-
-
-def predicted_against_actual(
-    groups: Mapping[str, Outcomes], unit: str = "return", title: str = ""
-) -> Figure:
-    """Predicted against actual returns: the exploitation gap is the height above the diagonal."""
-    figure = _figure(5.2, 5.2, title)
-    axes = figure.add_subplot()
-    values = np.concatenate([np.concatenate(outcomes) for outcomes in groups.values()])
-    pad = 0.06 * float(np.ptp(values)) or 1.0
-    ends = (float(values.min()) - pad, float(values.max()) + pad)
-    axes.plot(ends, ends, color=_GREY, linestyle="--", linewidth=1.2, label="predicted = actual")
-    for marker, (label, outcomes), colour in zip("osD^v", groups.items(), SERIES, strict=False):
-        points = (outcomes.actual, outcomes.predicted)
-        axes.scatter(*points, s=26, alpha=0.7, c=colour, marker=marker, linewidths=0, label=label)
-    axes.set(xlim=ends, ylim=ends, aspect="equal")
-    _label(axes, f"actual {unit}", f"predicted {unit}")
-    _legend(figure, [axes])
     return figure
 
 
