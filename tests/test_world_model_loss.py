@@ -20,9 +20,12 @@ from worldmodels.losses import (
     Reward,
 )
 from worldmodels.nn.augment import randomly_shifted
+from worldmodels.nn.encoders import ConvEncoder
 from worldmodels.planning import CEM, MPC
 from worldmodels.types import ActionSpace
 from worldmodels.world_model import LatentModel, WorldModel
+
+SPACE = ActionSpace(1, False)
 
 
 class Priced(Walk):
@@ -170,19 +173,100 @@ def test_decoding_a_share_of_the_steps_is_unbiased():
     assert abs(parts.mean() - full) < 4 * parts.std() / 300**0.5
 
 
-def test_shifted_frames_are_seen_and_drawn_alike():
-    shifted, plain = tiny(pad=2), tiny()
-    plain.load_state_dict(shifted.state_dict())
+class Recorder(ConvEncoder):
+    """Keeps the frames that it reads."""
+
+    def __init__(self, obs_shape):
+        super().__init__(obs_shape, depth=4)
+        self.read = []
+
+    def forward(self, image):
+        self.read.append(image.detach().clone())
+        return super().forward(image)
+
+
+def noisy(rows=6, steps=3, same=False):
+    torch.manual_seed(0)
+    data = batch(rows, steps)
+    frames = torch.randint(256, data.obs.shape, dtype=torch.uint8)
+    return data._replace(obs=frames[:1, :1].expand_as(frames).clone() if same else frames)
+
+
+@pytest.mark.parametrize("make", [LatentModel, WorldModel])
+def test_a_still_scene_reads_as_zeros_however_it_is_shifted(make):
+    data = noisy(rows=8, same=True)
+    model = make(SHAPE, SPACE, Recorder, pad=3)
+    model.pixels.fit(data.obs[:, 0])
+    model.loss(data)
+    assert not model.encoder.read[-1].any()
+
+
+def test_the_encoder_reads_one_shift_per_sequence_and_the_decoder_draws_none():
+    data, drawn = noisy(), []
+    model = WorldModel(SHAPE, SPACE, Recorder, pad=2, terms=(Reconstruction(),))
+    squared_error = model.decoder.squared_error
+    model.decoder.squared_error = lambda feature, target: (
+        drawn.append(target) or squared_error(feature, target)
+    )
+    torch.manual_seed(0)
+    model.loss(data)
+    torch.manual_seed(0)
+    scaled = model.pixels(data.obs)
+    assert torch.equal(model.encoder.read[0], randomly_shifted(scaled, 2))
+    assert torch.equal(drawn[0], scaled)
+    # The same frame everywhere: moved alike within a sequence, differently between them.
+    model.loss(noisy(same=True))
+    read = model.encoder.read[1]
+    assert torch.equal(read, read[:, :1].expand_as(read))
+    assert not torch.equal(read, read[:1].expand_as(read))
+
+
+def test_frames_are_shifted_in_training_alone():
+    data, model = noisy(), WorldModel(SHAPE, SPACE, Recorder, pad=2)
+    state = model.dynamics.initial(6)
+    model.observe(data.obs, data.action, data.is_first)
+    model.filter(data.obs[:, 0], data.action[:, 0], data.is_first[:, 0], state)
+    model.encode(data.obs)
+    scaled = model.pixels(data.obs)
+    for read, expected in zip(model.encoder.read, (scaled, scaled[:, 0], scaled), strict=True):
+        assert torch.equal(read, expected)
+
+
+def test_rows_that_warm_up_a_state_are_not_in_the_loss():
+    data = batch(rows=3, steps=4)
+    data.is_first[:] = torch.tensor([[1, 0, 0, 0], [0, 0, 0, 0], [0, 1, 0, 0]], dtype=torch.bool)
+    assert data.counted(0).all()
+    assert data.counted(2).int().tolist() == [[1, 1, 1, 1], [0, 0, 1, 1], [0, 1, 1, 1]]
+    part = torch.randn(3, 4, dtype=torch.float64)
+
+    class Given(Said):
+        def forward(self, model, batch, observed):
+            return {"said": part}
+
+    total = tiny(terms=(Given(weight=2.0),), burn_in=2).loss(data)[0].total
+    counted = [*part[0], *part[1, 2:], *part[2, 1:]]
+    assert total.item() == pytest.approx(2 * sum(counted).item() / 9, rel=1e-6)
+
+
+def test_a_burn_in_changes_what_each_default_term_counts():
     data = batch(rows=2, steps=4)
-    data = data._replace(obs=torch.randint(256, data.obs.shape, dtype=torch.uint8))
+    data.is_first[:] = False
+    model, whole = tiny(burn_in=3, terms=(Reward(),)), tiny(terms=(Reward(),))
+    whole.load_state_dict(model.state_dict())
     torch.manual_seed(0)
-    moved = randomly_shifted(data.obs, 2)
-    expected = plain.loss(data._replace(obs=moved))[0]
-    torch.manual_seed(0)
-    found = shifted.loss(data)[0]
-    assert not torch.equal(moved, data.obs)
-    torch.testing.assert_close(found.total, expected.total)
-    assert torch.equal(shifted.encode(data.obs), plain.encode(data.obs))
+    # Untrained, the reward head answers 0.
+    assert model.loss(data)[0].total.item() == pytest.approx(
+        0.5 * data.reward[:, 3].square().mean().item(), rel=1e-6
+    )
+    assert whole.loss(data)[0].total.item() == pytest.approx(
+        0.5 * data.reward.square().mean().item(), rel=1e-6
+    )
+
+
+def test_a_sequence_that_only_warms_up_costs_nothing():
+    data = batch(rows=2, steps=2)
+    data.is_first[:] = False
+    assert tiny(burn_in=2).loss(data)[0].total.item() == 0
 
 
 def test_a_latent_model_has_no_loss_and_its_states_teach_the_encoder():

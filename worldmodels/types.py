@@ -65,6 +65,14 @@ class Batch(NamedTuple):
         """The same batch on ``device``."""
         return Batch(*(field.to(device, non_blocking=True) for field in self))
 
+    def counted(self, burn_in: int) -> Bool[Tensor, "B T"]:
+        """The rows whose state has seen ``burn_in`` rows before it, or its episode's beginning.
+
+        A sequence that begins within an episode lacks the frames before it.
+        """
+        row = torch.arange(self.is_first.shape[1], device=self.is_first.device)  # T
+        return (self.is_first.cumsum(1) > 0) | (row >= burn_in)  # B T
+
 
 class Losses(NamedTuple):
     """One trainable part's loss: ``total`` is differentiable, ``metrics`` are detached."""

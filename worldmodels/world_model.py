@@ -1,6 +1,6 @@
 """The hub: one latent simulator that observes, predicts, imagines, scores plans and decodes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from worldmodels.checks import check_at_least
-from worldmodels.dynamics.base import Dynamics, select_state, stack_states
+from worldmodels.dynamics.base import Dynamics, same_noise, select_state, stack_states
 from worldmodels.dynamics.frame_stack import FrameStack
 from worldmodels.dynamics.rssm import GaussianRSSM
 from worldmodels.losses import (
@@ -26,8 +26,8 @@ from worldmodels.nn.augment import randomly_shifted
 from worldmodels.nn.decoders import ConvDecoder, Decoder
 from worldmodels.nn.encoders import ConvEncoder, Encoder
 from worldmodels.nn.heads import ContinueHead, GaussianRewardHead, Head
-from worldmodels.nn.pixels import Centered, PixelScaling
-from worldmodels.nn.precision import planning_precision
+from worldmodels.nn.pixels import Centered, PixelScaling, Standardized
+from worldmodels.nn.precision import planning_precision, precise
 from worldmodels.types import (
     ActionSpace,
     Batch,
@@ -70,8 +70,11 @@ class LatentModel(nn.Module, Configurable):
         dynamics: called with ``(embed_dim, action_dim)``.
         pixels: bytes to floats, called with ``obs_shape``.
         discount: gamma per agent step.
-        pad: training frames are shifted at random by at most this many pixels, alike within a
-            sequence.
+        pad: in training the encoder sees each sequence shifted at random by at most this many
+            pixels; the decoder draws frames where they were.
+        burn_in: rows at the beginning of a training sequence that only warm up its state, unless an
+            episode begins there: no loss counts them (batch-wide statistics see them, too) and
+            nothing is imagined from them.
 
     Raises:
         ValueError: when a number is out of its range.
@@ -88,14 +91,20 @@ class LatentModel(nn.Module, Configurable):
         pixels: Callable[[ObsShape], PixelScaling] = Centered,
         discount: float = 0.99,
         pad: int = 0,
+        burn_in: int = 0,
     ):
         super().__init__()
         if not 0 < discount <= 1:
             raise ValueError(f"discount={discount}: choose a number above 0 and at most 1")
-        check_at_least(type(self).__name__, 0, pad=pad)
+        check_at_least(type(self).__name__, 0, pad=pad, burn_in=burn_in)
         self.obs_shape, self.action_space = obs_shape, action_space
-        self.discount, self.pad = discount, pad
+        self.discount, self.pad, self.burn_in = discount, pad, burn_in
         self.pixels = pixels(obs_shape)
+        if pad and isinstance(self.pixels, Standardized):
+            raise ValueError(
+                f"pad={pad}: Standardized scales every place by its own deviation, and shifted "
+                "frames would show one place's scale at another: give Centered, or pad=0"
+            )
         self.encoder = encoder(obs_shape)
         self.dynamics = dynamics(self.encoder.embed_dim, action_space.dim)
 
@@ -118,9 +127,11 @@ class LatentModel(nn.Module, Configurable):
         action: Float[Tensor, "B T A"],
         is_first: Bool[Tensor, "B T"],
         state: State | None = None,
+        pad: int = 0,
     ) -> Observed:
-        """Filters sequences of frames; ``state`` continues earlier ones."""
-        embed = self.encode(obs)  # B T E
+        """Filters sequences of frames, shifted by ``pad``; ``state`` continues earlier ones."""
+        # Moved once scaled: what the scaling removes from a still frame stays removed.
+        embed = self.encoder(randomly_shifted(self.pixels(obs), pad))  # B T E
         posterior, prior = self.dynamics.observe(embed, action, is_first, state)
         return Observed(embed, posterior, prior, self.feature(posterior))
 
@@ -138,9 +149,8 @@ class LatentModel(nn.Module, Configurable):
 
     def loss(self, batch: Batch) -> tuple[Losses, State]:
         """No loss of its own, and the posterior states (leading axes B T)."""
-        obs = randomly_shifted(batch.obs, self.pad)
-        observed = self.observe(obs, batch.action, batch.is_first)
-        return Losses(torch.zeros((), device=obs.device), {}), observed.posterior
+        observed = self.observe(batch.obs, batch.action, batch.is_first, pad=self.pad)
+        return Losses(torch.zeros((), device=batch.obs.device), {}), observed.posterior
 
     def update_target(self) -> None:
         """Called after every optimiser step: moving averages follow; there are none here."""
@@ -165,8 +175,8 @@ class WorldModel(LatentModel):
         terms: of the loss; when None, ``(Reconstruction(), Reward(), Continues(),
             BalancedKL())``, with ``RedundancyReduction()`` in the place of ``Reconstruction()``
             where there is no decoder.
-        pad: training frames are shifted at random by at most this many pixels, alike within a
-            sequence.
+        pad: see ``LatentModel``.
+        burn_in: see ``LatentModel``.
 
     Raises:
         ValueError: when a number is out of its range, or a term needs a part that is missing.
@@ -187,8 +197,9 @@ class WorldModel(LatentModel):
         discount: float = 0.99,
         terms: Sequence[LossTerm] | None = None,
         pad: int = 0,
+        burn_in: int = 0,
     ):
-        super().__init__(obs_shape, action_space, encoder, dynamics, pixels, discount, pad)
+        super().__init__(obs_shape, action_space, encoder, dynamics, pixels, discount, pad, burn_in)
         self.decoder = None if decoder is None else decoder(self.feature_dim, obs_shape)
         self.reward = reward(self.feature_dim)
         self.continues = continues(self.feature_dim)
@@ -227,11 +238,13 @@ class WorldModel(LatentModel):
 
     def loss(self, batch: Batch) -> tuple[Losses, State]:
         """The weighted sum of all terms, and the posterior states (leading axes B T)."""
-        batch = batch._replace(obs=randomly_shifted(batch.obs, self.pad))
-        observed = self.observe(batch.obs, batch.action, batch.is_first)
+        observed = self.observe(batch.obs, batch.action, batch.is_first, pad=self.pad)
+        counted = batch.counted(self.burn_in).float()  # B T
+        weight = counted / counted.mean().clamp(min=1e-8)  # B T, its mean is 1
         total, metrics = torch.zeros((), device=batch.obs.device), {}
         for term in self._loss_terms:
             for name, part in term(self, batch, observed).items():  # B T
+                part = weight * part  # B T
                 if name in term.weights:
                     total = total + term.weights[name] * part.mean()
                     name = f"loss/{name}"
@@ -301,7 +314,7 @@ class WorldModel(LatentModel):
         precision = planning_precision(actions.device, largest, self.feature_dim)
         scores = []
         with precision if fast else nullcontext():
-            for plans in _under_the_same_noise(chunks):
+            for plans in same_noise(chunks):
                 total = self._returns(state, plans, value, objective)  # B N' P
                 scores.append(total.mean(-1) if aggregation is None else aggregation(total))
         return torch.cat(scores, 1)
@@ -344,8 +357,8 @@ class WorldModel(LatentModel):
     def discounts(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
         """Discount per step: gamma times the predicted probability of continuing."""
         probability = self.continues(feature)
-        # Never in bfloat16, where 0.99 is 0.988.
-        return self.discount * probability.to(torch.promote_types(probability.dtype, torch.float32))
+        # A head may answer in bfloat16, where a gamma of 0.99 is 0.988.
+        return self.discount * precise(probability)
 
     def _trajectory(self, start: State, actions: Tensor, states: State) -> Trajectory:
         after = self.feature(states)  # N H F
@@ -353,19 +366,6 @@ class WorldModel(LatentModel):
         return Trajectory(
             feature, actions, self.reward(after), self.discounts(after), start, states
         )
-
-
-def _under_the_same_noise(chunks: Sequence[Tensor]) -> Iterator[Tensor]:
-    """Hands out chunks, each with the same state of torch's global generator.
-
-    Chunks of candidates so meet the same noise, as they do in one piece.
-    """
-    device = chunks[0].device
-    devices = [] if device.type == "cpu" else [device]
-    for chunk in chunks[:-1]:
-        with torch.random.fork_rng(devices, device_type=device.type):
-            yield chunk
-    yield chunks[-1]
 
 
 def _objective_reward(

@@ -4,11 +4,13 @@ import math
 
 import pytest
 import torch
+import yaml
 
 from worldmodels.behaviours import DQN, PPO, SAC
 from worldmodels.behaviours.ppo import clipped_surrogate, standardised
 from worldmodels.behaviours.q_values import ContinuousQPair, DiscreteQPair
 from worldmodels.behaviours.transitions import Transitions
+from worldmodels.config import CONFIGS
 from worldmodels.nn.distributions import OneHotStraightThrough, TanhNormal
 from worldmodels.types import ActionSpace
 
@@ -89,8 +91,8 @@ def test_the_soft_target_for_real_valued_actions():
     torch.manual_seed(0)
     target = algorithm.targets(made)
     torch.manual_seed(0)
-    # Untrained: mean 0, standard deviation softplus(0) + 0.1 = ln 2 + 0.1.
-    std = math.log(2) + 0.1
+    # Untrained: mean 0, standard deviation softplus(0) + 0.001 = ln 2 + 0.001.
+    std = math.log(2) + 0.001
     action = torch.tanh(std * torch.randn(2, 3, 1))[..., 0]
     slope = (1 - torch.tanh(std * torch.randn(2, 3, 1)).square()).log()[..., 0]
     entropy = 0.5 * math.log(2 * math.pi * math.e * std**2) + slope
@@ -140,6 +142,27 @@ def test_the_actor_follows_the_soft_value_alone():
         torch.testing.assert_close(parameter.grad, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("min_std", "least"), [(1e-3, -5.49), (0.1, -0.89)])
+def test_the_least_entropy_at_the_middle_of_the_range(min_std, least):
+    torch.manual_seed(0)
+    algorithm = SAC(4, ActionSpace(2, False), min_std=min_std, **SMALL)
+    # The softplus of the standard deviations is 0: their floor alone is left.
+    algorithm.actor.net.output.bias.data[2:] = -50.0
+    entropy = algorithm.policy(torch.zeros(4000, 4)).entropy().mean().item()
+    assert entropy / 2 == pytest.approx(least, abs=0.01)
+    # A normal has ln(std sqrt(2 pi e)); the tanh's slope is 1 - tanh(x)^2, about 1 - std^2.
+    normal = math.log(min_std) + 0.5 * math.log(2 * math.pi * math.e)
+    assert entropy / 2 == pytest.approx(normal - min_std**2, abs=0.001)
+
+
+def test_the_default_policy_can_meet_the_default_target_entropy():
+    algorithm = SAC(4, ActionSpace(2, False), **SMALL)
+    algorithm.actor.net.output.bias.data[2:] = -50.0
+    assert algorithm.policy(torch.zeros(4)).entropy() < algorithm.target_entropy
+    with pytest.raises(ValueError, match=r"SAC: min_std=0\.0: choose a number above 0"):
+        SAC(4, REAL, min_std=0.0)
+
+
 def test_a_target_entropy_out_of_reach_is_refused():
     with pytest.raises(ValueError, match=r"target_entropy=0\.7: the uniform policy has 0.693 nats"):
         SAC(4, CHOICES, target_entropy=0.7)
@@ -184,6 +207,20 @@ def test_the_policy_is_greedy_but_for_epsilon():
     assert algorithm.value(torch.zeros(2, 4)).tolist() == [3, 3]
 
 
+def test_equal_values_are_chosen_among_evenly_and_by_the_seed():
+    algorithm = DQN(4, ActionSpace(3, True), **SMALL)
+    feature = torch.zeros(3000, 4)
+    torch.manual_seed(0)
+    first = algorithm.policy(feature).mode()
+    assert first.mean(0).tolist() == pytest.approx([1 / 3] * 3, abs=0.03)
+    torch.manual_seed(0)
+    assert torch.equal(algorithm.policy(feature).mode(), first)
+    # Among the best alone.
+    algorithm.head = Table(2.0, 1.0, 2.0)
+    chosen = algorithm.policy(feature).mode().mean(0)
+    assert chosen.tolist() == pytest.approx([0.5, 0.0, 0.5], abs=0.03)
+
+
 def test_q_learning_over_real_valued_actions_is_refused():
     with pytest.raises(ValueError, match="DQN chooses among discrete actions"):
         DQN(4, REAL)
@@ -222,6 +259,35 @@ def test_advantages_are_generalised_and_cut_where_a_sequence_breaks():
     ]
     found = (algorithm.returns(made)[0] - value)[[0, 1, 3, 4]]
     torch.testing.assert_close(found, torch.stack(expected))
+
+
+def mean_steps_ahead(rows, discount):
+    """Steps ahead that count in a return, on average over a sequence of ``rows`` rows."""
+    algorithm = PPO(4, CHOICES, **SMALL)  # untrained, so every value is 0
+    made = transitions(1, rows - 1)
+    ones = torch.ones_like(made.reward)
+    # A reward of 1 a step: the return adds up the weights of the steps that it sees.
+    return algorithm.returns(made._replace(reward=ones, discount=discount * ones)).mean().item()
+
+
+@pytest.mark.parametrize(
+    ("rows", "discount", "steps"),
+    [(16, 1.0, 6.4), (16, 0.99, 6.2), (64, 1.0, 14.2), (64, 0.99, 12.7)],
+)
+def test_how_far_a_sequence_lets_advantages_look_ahead(rows, discount, steps):
+    found = mean_steps_ahead(rows, discount)
+    ahead = [sum((0.95 * discount) ** k for k in range(n)) for n in range(1, rows)]
+    assert found == pytest.approx(sum(ahead) / len(ahead), rel=1e-6)
+    assert found == pytest.approx(steps, abs=0.05)
+
+
+def test_the_recipe_of_ppo_looks_ahead_most_of_what_lambda_allows():
+    recipe = yaml.safe_load((CONFIGS / "recipe" / "ppo.yaml").read_text())
+    rows, size = recipe["batches"]["batch_length"], recipe["batches"]["batch_size"]
+    # Lambda 0.95 allows 20 steps.
+    assert mean_steps_ahead(rows, 1.0) >= 14
+    # A round's 80 batches show its 2,000 steps ten times.
+    assert recipe["round_updates"] * rows * size / 2000 == recipe["collect"]["replay_ratio"]
 
 
 def test_the_ratio_is_against_the_older_policy_until_it_catches_up():

@@ -19,12 +19,16 @@ from worldmodels.behaviours import (
     MBPO,
     PPO,
     SAC,
+    ActorCritic,
+    Distillation,
     EpisodeStarts,
     FixedLength,
     LinearLength,
     ValidatedLength,
 )
+from worldmodels.behaviours.transitions import replayed_transitions
 from worldmodels.dynamics import TS1, EnsembleRSSM, GaussianRSSM, TSinf
+from worldmodels.planning import RandomShooting
 from worldmodels.types import ActionSpace
 from worldmodels.world_model import LatentModel
 
@@ -32,6 +36,7 @@ REAL, CHOICES = ActionSpace(2, False), ActionSpace(3, True)
 ALGORITHMS = [(SAC, REAL), (SAC, CHOICES), (DQN, CHOICES), (PPO, REAL), (PPO, CHOICES)]
 NAMES = ["sac", "sac-discrete", "dqn", "ppo", "ppo-discrete"]
 LATENT = partial(GaussianRSSM, stoch=4, deter=8, hidden=8)
+SHOOTING = partial(RandomShooting, horizon=1, candidates=2)
 
 
 def augmented(model, algorithm, steps=2, **options):
@@ -152,6 +157,42 @@ def test_rollouts_can_start_where_episodes_do():
     # No beginning in the batch: nothing is imagined.
     losses = behaviour.loss(model, batch._replace(is_first=first & False), posterior)
     assert losses.metrics["loss/critic"] == 0
+
+
+def starts_of(make, counted):
+    """The features that a behaviour's first rollouts start from, sorted, and those of the batch."""
+    model, batch = pixel_model(CHOICES, LATENT), pixels(CHOICES, rows=3, steps=4)
+    model.burn_in = 3
+    batch = batch._replace(is_first=counted)
+    posterior, starts = model.loss(batch)[1], []
+    behaviour, imagine = make(model.feature_dim, CHOICES), model.imagine
+    model.imagine = lambda start, *rest: starts.append(start) or imagine(start, *rest)
+    behaviour.loss(model, batch, posterior)
+    return model.feature(starts[-1]).sum(-1).sort().values, model.feature(posterior).sum(-1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        partial(ActorCritic, horizon=2, hidden=8),
+        partial(Distillation, teacher=SHOOTING, horizon=2, hidden=8),
+        partial(MBPO, algorithm=partial(DQN, hidden=8)),
+    ],
+)
+def test_nothing_is_imagined_from_rows_that_warm_up(make):
+    # The second sequence has its episode's beginning, the others have none.
+    is_first = torch.tensor([[False] * 4, [False, False, True, False], [False] * 4])
+    starts, features = starts_of(make, is_first)
+    expected = torch.stack([features[0, 3], *features[1, 2:], features[2, 3]]).sort().values
+    torch.testing.assert_close(starts, expected)
+
+
+def test_replayed_transitions_from_rows_that_warm_up_do_not_count():
+    batch = pixels(CHOICES, rows=2, steps=4)
+    batch = batch._replace(is_first=torch.tensor([[False] * 4, [False, True, False, False]]))
+    feature = torch.zeros(2, 4, 3)
+    assert replayed_transitions(batch, feature, 0.9, 2).weight.tolist() == [[0, 0, 1], [0, 1, 1]]
+    assert replayed_transitions(batch, feature, 0.9).weight.tolist() == [[1, 1, 1], [0, 1, 1]]
 
 
 @pytest.mark.parametrize("propagation", [TSinf, TS1])

@@ -5,9 +5,9 @@ import torch
 from known_worlds import pixel_model, pixels
 
 from worldmodels.behaviours import ModelFree
-from worldmodels.behaviours.model_free import complete_memory
 from worldmodels.behaviours.sac import SAC
 from worldmodels.dynamics.frame_stack import FrameStack
+from worldmodels.nn.augment import randomly_shifted
 from worldmodels.nn.encoders import ConvEncoder
 from worldmodels.types import ActionSpace, Batch, Losses
 from worldmodels.world_model import LatentModel
@@ -15,31 +15,62 @@ from worldmodels.world_model import LatentModel
 SPACE = ActionSpace(1, False)
 
 
-def latent_model(frames=2):
+def latent_model(frames=2, **options):
     dynamics = partial(FrameStack, frames=frames, size=4)
-    return LatentModel((3, 16, 16), SPACE, partial(ConvEncoder, depth=2), dynamics)
+    return LatentModel((3, 16, 16), SPACE, partial(ConvEncoder, depth=2), dynamics, **options)
 
 
-def test_a_memory_is_complete_after_a_first_frame_or_enough_frames():
-    is_first = torch.tensor([[False, False, True, False], [True, False, False, False]])
-    assert complete_memory(is_first, 3).tolist() == [[False, False, True, True], [True] * 4]
+def learned_from(model, batch, **options):
+    """The transitions that a behaviour shows its algorithm, and the features of the batch."""
+    behaviour = ModelFree(model.feature_dim, SPACE, partial(SAC, hidden=8, layers=1), **options)
+    seen = []
+    behaviour.algorithm.loss = lambda t: seen.append(t) or Losses(torch.zeros(()), {})
+    torch.manual_seed(0)
+    posterior = model.loss(batch)[1]
+    behaviour.loss(model, batch, posterior)
+    return seen[0], model.feature(posterior)
 
 
 def test_transitions_from_an_incomplete_memory_do_not_count():
     model = latent_model(frames=3)
-    behaviour = ModelFree(model.feature_dim, SPACE, partial(SAC, hidden=8, layers=1))
-    seen = []
-
-    def loss(transitions):
-        seen.append(transitions)
-        return Losses(torch.zeros(()), {})
-
-    behaviour.algorithm.loss = loss
-    batch = pixels(SPACE, rows=2, steps=5)
     is_first = torch.tensor([[False, False, False, True, False], [True] + [False] * 4])
-    behaviour.loss(model, batch := batch._replace(is_first=is_first), model.loss(batch)[1])
+    batch = pixels(SPACE, rows=2, steps=5)._replace(is_first=is_first)
     # The first row lacks frames before its third; none of its transitions leads to a first frame.
-    assert seen[0].weight.tolist() == [[0, 0, 0, 1], [1, 1, 1, 1]]
+    assert learned_from(model, batch)[0].weight.tolist() == [[0, 0, 0, 1], [1, 1, 1, 1]]
+
+
+def test_transitions_from_rows_that_warm_up_do_not_count():
+    is_first = torch.tensor([[False] * 5, [True] + [False] * 4])
+    batch = pixels(SPACE, rows=2, steps=5)._replace(is_first=is_first)
+    seen, _ = learned_from(latent_model(frames=2, burn_in=3), batch)
+    assert seen.weight.tolist() == [[0, 0, 0, 1], [1, 1, 1, 1]]
+
+
+def test_a_value_learns_from_states_under_another_shift():
+    model, batch = latent_model(pad=3), pixels(SPACE, rows=3, steps=5)
+    seen, feature = learned_from(model, batch)
+    assert torch.equal(seen.feature, feature[:, :-1])
+    assert seen.feature.requires_grad
+    assert not seen.after.requires_grad
+    # The second draw of shifts by hand; every draw is one call of the generator.
+    torch.manual_seed(0)
+    torch.randint(-3, 4, (3, 2))
+    image = randomly_shifted(model.pixels(batch.obs), 3)
+    embed = model.dynamics.reduce(model.encoder(image))
+    expected = torch.cat([embed[:, :-1], embed[:, 1:]], -1)  # the frame before, and the frame
+    torch.testing.assert_close(seen.after, expected)
+    assert not torch.allclose(seen.after, feature[:, 1:])
+
+
+@pytest.mark.parametrize(
+    ("pad", "frozen", "options"),
+    [(3, False, {"independent_shifts": False}), (0, False, {}), (3, True, {})],
+)
+def test_otherwise_both_sides_of_a_transition_are_seen_alike(pad, frozen, options):
+    model, batch = latent_model(pad=pad), pixels(SPACE, rows=3, steps=5)
+    model.requires_grad_(not frozen)
+    seen, feature = learned_from(model, batch, **options)
+    assert torch.equal(seen.after, feature[:, 1:])
 
 
 def test_a_frame_stack_keeps_the_newest_embeddings():

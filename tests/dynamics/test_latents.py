@@ -1,6 +1,7 @@
 import torch
 from torch.distributions import Categorical, Independent, Normal, kl_divergence
 
+from worldmodels.dynamics import CategoricalRSSM
 from worldmodels.dynamics.latents import CategoricalLatent, GaussianLatent
 
 
@@ -59,3 +60,26 @@ def test_straight_through_gradient_is_the_gradient_of_the_probabilities():
     (latent.sample(latent.params(raw), torch.tensor([0.4])) * weight).sum().backward()
     (expected,) = torch.autograd.grad((raw.softmax(-1) * weight).sum(), raw)
     torch.testing.assert_close(raw.grad, expected)
+
+
+def test_probabilities_stay_exact_under_mixed_precision():
+    torch.manual_seed(0)
+    latent = CategoricalLatent(4, 8, 0.01)
+    raw = torch.randn(5, 32)
+    params = latent.params(raw.bfloat16())
+    assert params.dtype == torch.float32
+    torch.testing.assert_close(params, latent.params(raw.bfloat16().float()), rtol=0, atol=0)
+    assert latent.params(raw.double()).dtype == torch.float64
+
+
+def test_a_categorical_model_predicts_exact_probabilities_under_mixed_precision():
+    torch.manual_seed(0)
+    dynamics = CategoricalRSSM(6, 2, stack=4, classes=8, deter=16, hidden=16)
+    start = dynamics.initial(3)
+    with torch.autocast("cpu", torch.bfloat16):
+        prior = dynamics.prior(start, torch.randn(3, 2))
+        (planned,) = dynamics.predict_steps(dynamics.plan_starts(start, 2), torch.randn(6, 1, 2), 2)
+    for state in (prior, planned):
+        assert state.params.dtype == torch.float32
+        sums = state.params.reshape(-1, 4, 8).exp().sum(-1)
+        torch.testing.assert_close(sums, torch.ones_like(sums), rtol=0, atol=1e-6)

@@ -1,4 +1,5 @@
 import torch
+from torch.nn import functional as F
 
 from worldmodels.nn.augment import randomly_shifted
 
@@ -18,3 +19,17 @@ def test_no_shift_draws_nothing():
     before = torch.get_rng_state()
     assert randomly_shifted(obs, 0) is obs
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_scaled_frames_are_padded_with_their_edges_and_cropped():
+    torch.manual_seed(0)
+    image = torch.randn(6, 3, 2, 5, 4, dtype=torch.float64)
+    torch.manual_seed(1)
+    moved = randomly_shifted(image, 2)
+    torch.manual_seed(1)
+    moves = torch.randint(-2, 3, (6, 2))
+    assert moves.unique(dim=0).shape[0] > 1
+    for sequence, (down, right) in enumerate(moves.tolist()):
+        padded = F.pad(image[sequence], (2, 2, 2, 2), mode="replicate")
+        cropped = padded[..., 2 + down : 7 + down, 2 + right : 6 + right]
+        assert torch.equal(moved[sequence], cropped)

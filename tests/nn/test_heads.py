@@ -61,3 +61,21 @@ def test_two_hot_head_learns_targets_of_any_scale_with_one_step_size(scale):
 
 def test_two_hot_bins_travel_with_the_weights():
     assert "bins" in TwoHotHead(2, bins=41).state_dict()
+
+
+@pytest.mark.parametrize("probability", [0.998, 0.999])
+def test_the_probability_to_continue_is_exact_under_mixed_precision(probability):
+    head = ContinueHead(4, hidden=8)
+    logit = math.log(probability / (1 - probability))
+    nn.init.constant_(head.net.output.bias, logit)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = head.net(torch.zeros(3, 4))[..., 0]
+        found = head(torch.zeros(3, 4))
+        loss = head.loss(torch.zeros(3, 4), torch.ones(3))
+    assert (rounded.dtype, found.dtype) == (torch.bfloat16, torch.float32)
+    # The network's answer has three digits, which move 1 - p by 1.6 % at most ...
+    assert found[0].item() == pytest.approx(probability, abs=0.016 * (1 - probability))
+    # ... and nothing is lost after it; in bfloat16 these are 0.996 and 1.
+    exact = 1 / (1 + math.exp(-rounded[0].item()))
+    assert found[0].item() == pytest.approx(exact, abs=1e-6)
+    torch.testing.assert_close(loss, torch.full((3,), -math.log(exact)), rtol=1e-4, atol=0)

@@ -2,6 +2,8 @@ import pytest
 import torch
 
 from worldmodels.nn.pixels import Centered, HalfRange, Standardized
+from worldmodels.types import ActionSpace
+from worldmodels.world_model import LatentModel
 
 SHAPE = (3, 16, 16)
 
@@ -40,3 +42,11 @@ def test_decode_clips_to_bytes():
     pixels = HalfRange(SHAPE)
     image = torch.tensor([-2.0, 2.0, 0.0])[:, None, None, None].expand(3, *SHAPE)
     assert pixels.inverse(image)[:, 0, 0, 0].tolist() == [0, 255, 128]
+
+
+def test_standardized_refuses_shifts_and_others_do_not():
+    space = ActionSpace(1, False)
+    with pytest.raises(ValueError, match="pad=2: Standardized scales every place by its own"):
+        LatentModel(SHAPE, space, pixels=Standardized, pad=2)
+    assert LatentModel(SHAPE, space, pixels=Standardized).pad == 0
+    assert LatentModel(SHAPE, space, pixels=HalfRange, pad=2).pad == 2

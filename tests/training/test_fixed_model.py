@@ -1,5 +1,6 @@
 """A behaviour, or a decoder, that learns on the finished world model of another run."""
 
+import math
 from functools import partial
 
 import pytest
@@ -142,7 +143,9 @@ def blind(tmp_path_factory):
     )
     agent = small_agent(model=BLIND, behaviour=behaviour)
     out = tmp_path_factory.mktemp("blind")
-    return learn(out, agent=agent, replay=Replay(held_out=0.4)).path
+    # All data before the first update, which Standardized pixels ask for.
+    collect = Collect(prefill=48, replay_ratio=math.inf)
+    return learn(out, agent=agent, collect=collect, replay=Replay(held_out=0.4)).path
 
 
 def decoded(out, blind, name="run", **settings):

@@ -29,6 +29,7 @@ from worldmodels.cli.fit import fit
 from worldmodels.dynamics import EnsembleRSSM
 from worldmodels.envs.make import make_env
 from worldmodels.evaluation.returns import evaluate_returns
+from worldmodels.nn.pixels import Standardized
 from worldmodels.planning import MPC
 from worldmodels.replay.sampling import RecencyMixed
 from worldmodels.replay.store import EpisodeStore
@@ -240,6 +241,24 @@ def test_arguments_that_do_not_fit_are_refused_before_anything_is_made(tmp_path,
         learn(tmp_path, **REFUSED[message])
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_pixels_standardized_by_the_prefill_are_refused_where_a_policy_collects(tmp_path, planned):
+    agent = small_agent(model=partial(MODEL, pixels=Standardized))
+    with pytest.raises(ValueError, match="Standardized is fitted to the prefill alone") as error:
+        learn(tmp_path, agent=agent)
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+    once = {"updates": 1, "round_updates": 1}
+    learn(tmp_path, "prefill", agent, collect=Collect(16, math.inf), **once)
+    learn(tmp_path, "offline", agent, data=planned / "replay", **once)
+
+
+def test_a_burn_in_that_leaves_no_row_is_refused(tmp_path):
+    agent = small_agent(model=partial(MODEL, burn_in=4))
+    with pytest.raises(ValueError, match="burn_in=4: sequences of batch_length=4 rows would only"):
+        learn(tmp_path, agent=agent)
+    learn(tmp_path, agent=small_agent(model=partial(MODEL, burn_in=3)), updates=1, round_updates=1)
 
 
 def test_an_environment_and_a_data_set_are_one_too_many(tmp_path, planned):

@@ -88,7 +88,8 @@ class ActorCritic(Behaviour):
 
     def loss(self, world_model: WorldModel, batch: Batch, posterior: State) -> Losses:
         """The losses of actor and critic on imagined trajectories."""
-        starts = sample_starts(batch, posterior, self.starts)
+        counted = batch.counted(world_model.burn_in)  # B T
+        starts = sample_starts(batch, posterior, self.starts, counted)
         # Gradients of returns pass through a copy of the model whose parameters receive none.
         with torch.set_grad_enabled(self.gradient.through_dynamics):
             model = detached(world_model) if self.gradient.through_dynamics else world_model

@@ -113,8 +113,9 @@ class DiscreteActor(ActorNetwork):
 
 
 def make_actor(
-    feature_dim: int, action_space: ActionSpace, hidden: int, layers: int
+    feature_dim: int, action_space: ActionSpace, hidden: int, layers: int, min_std: float = 0.1
 ) -> ActorNetwork:
-    """The actor for an action space: ``ContinuousActor`` or ``DiscreteActor``."""
-    chosen = DiscreteActor if action_space.discrete else ContinuousActor
-    return chosen(feature_dim, action_space.dim, hidden, layers)
+    """The actor for an action space: ``DiscreteActor``, or ``ContinuousActor`` with ``min_std``."""
+    if action_space.discrete:
+        return DiscreteActor(feature_dim, action_space.dim, hidden, layers)
+    return ContinuousActor(feature_dim, action_space.dim, hidden, layers, min_std=min_std)

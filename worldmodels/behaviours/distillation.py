@@ -120,7 +120,8 @@ class Distillation(Behaviour):
 
     def loss(self, world_model: WorldModel, batch: Batch, posterior: State) -> Losses:
         """The imitation loss on a minibatch of labels, and the critic's loss."""
-        starts = sample_starts(batch, posterior, self.starts)
+        counted = batch.counted(world_model.burn_in)  # B T
+        starts = sample_starts(batch, posterior, self.starts, counted)
         # Labels are data: no gradient passes through the teacher or the model.
         with torch.no_grad():
             if self.updates % self.query_every == 0:

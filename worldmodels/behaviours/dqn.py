@@ -58,7 +58,8 @@ class DQN(Algorithm):
     def policy(self, feature: Float[Tensor, "*batch F"]) -> OneHotStraightThrough:
         """The best choice with probability 1 - epsilon, otherwise a uniformly random one.
 
-        Its mode is the best choice.
+        Its mode is the best choice. Of choices with equal values, such as an untrained network's,
+        each is as likely to be the best.
         """
         best = self._best(feature)  # *batch A
         share = self.exploration / best.shape[-1]
@@ -95,5 +96,7 @@ class DQN(Algorithm):
     @torch.no_grad()
     def _best(self, feature: Tensor) -> Tensor:
         values = self.head(feature)  # *batch A
-        best = nn.functional.one_hot(values.argmax(-1), values.shape[-1])  # *batch A
+        # Ties in [1, 2), all others in [0, 1).
+        tied = (values == values.amax(-1, keepdim=True)) + torch.rand_like(values)  # *batch A
+        best = nn.functional.one_hot(tied.argmax(-1), values.shape[-1])  # *batch A
         return best.to(values.dtype)

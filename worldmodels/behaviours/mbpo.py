@@ -27,6 +27,10 @@ class MBPO(AlgorithmBehaviour):
     The replayed transitions are D_env of the paper, the imagined ones D_model. Both are computed
     anew at every update: the latents change while the model learns, so stored ones would be stale.
 
+    Every update of the model is one update of the algorithm. The paper makes 20 to 40 of the
+    algorithm for every step of the environment, from model rollouts that it keeps, and trains the
+    model less often; so with the same data this learner has had fewer updates.
+
     Args:
         feature_dim: F.
         action_space: what an action is.
@@ -89,7 +93,9 @@ class MBPO(AlgorithmBehaviour):
         with torch.no_grad():
             if self.real_ratio > 0:
                 feature = world_model.feature(posterior)  # B T F
-                replayed = replayed_transitions(batch, feature, world_model.discount)
+                replayed = replayed_transitions(
+                    batch, feature, world_model.discount, world_model.burn_in
+                )
                 parts.append((self.real_ratio, replayed))
             if self.real_ratio < 1:
                 imagined = self.branch(world_model, batch, posterior, steps)
@@ -119,7 +125,8 @@ class MBPO(AlgorithmBehaviour):
         In an ensemble every start state carries the member that observed it, so that the rollouts
         of one batch use several members.
         """
-        starts = sample_starts(batch, posterior, self.starts, self.branches.eligible(batch))
+        eligible = self.branches.eligible(batch) & batch.counted(world_model.burn_in)  # B T
+        starts = sample_starts(batch, posterior, self.starts, eligible)
         if self.starts is not None:
             starts = _repeated(starts, self.starts)
         trajectory = world_model.imagine(starts.state, self.algorithm.act, steps)

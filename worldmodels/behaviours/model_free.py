@@ -1,7 +1,7 @@
 """Model-free baselines: the same algorithms, encoder and replay without a world model."""
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Float
 from torch import Tensor
 
 from worldmodels.behaviours.algorithm import AlgorithmBehaviour, AlgorithmFactory
@@ -17,16 +17,32 @@ class ModelFree(AlgorithmBehaviour):
 
     Replay decides whether learning is on-policy: it is with a sampler of the latest round alone.
 
+    With SAC and a model's ``pad`` this is near DrQ. Four things differ: a shift is drawn once for a
+    sequence instead of for every transition, transitions of a batch are neighbours, one shift of
+    each side is taken instead of two, and targets read the encoder that learns instead of a slow
+    copy of it (their action values are slow copies).
+
     Args:
         feature_dim: F.
         action_space: what an action is.
         algorithm: ``SAC``, ``DQN`` or ``PPO``, with its options.
+        independent_shifts: where the model shifts frames, those that a transition leads to are
+            encoded once more under another shift, without gradients: the value of a state then
+            learns from the value of a picture that is shifted otherwise. Costs one more pass of the
+            encoder.
+
+    Reference: Yarats, Kostrikov and Fergus, 2021 (DrQ), algorithm 1.
     """
 
     def __init__(
-        self, feature_dim: int, action_space: ActionSpace, algorithm: AlgorithmFactory = SAC
+        self,
+        feature_dim: int,
+        action_space: ActionSpace,
+        algorithm: AlgorithmFactory = SAC,
+        independent_shifts: bool = True,
     ):
         super().__init__(feature_dim, action_space, algorithm)
+        self.independent_shifts = independent_shifts
 
     def loss(self, world_model: LatentModel, batch: Batch, posterior: State) -> Losses:
         """The algorithm's loss, with its gradient to the encoder behind ``posterior``.
@@ -40,19 +56,19 @@ class ModelFree(AlgorithmBehaviour):
                 "give --model LatentModel, or --behaviour MBPO"
             )
         feature = world_model.feature(posterior)  # B T F
-        transitions = replayed_transitions(batch, feature, world_model.discount)
-        dynamics = world_model.dynamics
+        dynamics, burn_in = world_model.dynamics, world_model.burn_in
         if isinstance(dynamics, FrameStack):
-            known = complete_memory(batch.is_first, dynamics.frames)[:, :-1]  # B T-1
-            transitions = transitions._replace(weight=transitions.weight * known)
+            # Only states that hold all the frames that they would hold while acting.
+            burn_in = max(burn_in, dynamics.frames - 1)
+        transitions = replayed_transitions(batch, feature, world_model.discount, burn_in)
+        # A frozen encoder has seen frames where they are.
+        if self.independent_shifts and world_model.pad and feature.requires_grad:
+            transitions = transitions._replace(after=shifted_again(world_model, batch)[:, 1:])
         return self.algorithm.loss(transitions)
 
 
-def complete_memory(is_first: Bool[Tensor, "B T"], frames: int) -> Bool[Tensor, "B T"]:
-    """The rows whose state holds all the frames that it would hold while acting.
-
-    A sequence that begins within an episode lacks the frames before it.
-    """
-    begun = is_first.cumsum(1) > 0  # B T
-    row = torch.arange(is_first.shape[1], device=is_first.device)  # T
-    return begun | (row >= frames - 1)  # B T
+@torch.no_grad()
+def shifted_again(world_model: LatentModel, batch: Batch) -> Float[Tensor, "B T F"]:
+    """The features of a batch's frames under new shifts."""
+    pad = world_model.pad
+    return world_model.observe(batch.obs, batch.action, batch.is_first, pad=pad).feature

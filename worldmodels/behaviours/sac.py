@@ -35,9 +35,13 @@ class SAC(Algorithm):
         tau: share of the critics in their moving-average targets after every update.
         value_scale: the rough size of returns, and the unit of the continuous actions' critics
             (those of discrete actions fit any size).
+        min_std: floor of the continuous policy's standard deviation before the tanh. At 1e-3 a
+            policy around 0 has -5.5 nats a dimension at least, so the target entropy is within
+            reach; a floor of 0.1 ends at -0.9, above -1.
 
     Raises:
-        ValueError: when the temperature is not above 0, or the target entropy out of reach.
+        ValueError: when temperature, ``value_scale`` or ``min_std`` is not above 0, or the target
+            entropy is out of reach.
 
     Reference: Haarnoja et al., 2018 (Soft Actor-Critic Algorithms and Applications), equations 3,
     7 and 18; Christodoulou, 2019, for discrete actions.
@@ -56,11 +60,12 @@ class SAC(Algorithm):
         temperature_learning_rate: float = 3e-4,
         tau: float = 0.01,
         value_scale: float = 1.0,
+        min_std: float = 1e-3,
     ):
         super().__init__()
-        check_above("SAC", 0, temperature=temperature, value_scale=value_scale)
+        check_above("SAC", 0, temperature=temperature, value_scale=value_scale, min_std=min_std)
         self.target_entropy = _checked_entropy(target_entropy, action_space)
-        self.actor = make_actor(feature_dim, action_space, hidden, layers)
+        self.actor = make_actor(feature_dim, action_space, hidden, layers, min_std)
         self.critics = DoubleQ(feature_dim, action_space, hidden, layers, tau, value_scale)
         self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
         self.learning_rates = actor_learning_rate, critic_learning_rate, temperature_learning_rate

@@ -28,7 +28,7 @@ class Transitions(NamedTuple):
 
 
 def replayed_transitions(
-    batch: Batch, feature: Float[Tensor, "B T F"], discount: float
+    batch: Batch, feature: Float[Tensor, "B T F"], discount: float, burn_in: int = 0
 ) -> Transitions:
     """The T - 1 transitions of each replayed sequence.
 
@@ -39,7 +39,9 @@ def replayed_transitions(
         batch: the replayed sequences.
         feature: the features of their rows.
         discount: gamma per agent step.
+        burn_in: transitions from rows that do not count have weight 0, see ``Batch.counted``.
     """
+    happened = ~batch.is_first[:, 1:] & batch.counted(burn_in)[:, :-1]  # B T-1
     return Transitions(
         feature[:, :-1],  # B T-1 F
         batch.action[:, 1:],  # B T-1 A
@@ -47,7 +49,7 @@ def replayed_transitions(
         discount * (~batch.is_terminal[:, 1:]).float(),  # B T-1
         feature[:, 1:],  # B T-1 F
         # A terminal row is followed by a first one, so no transition leaves it either.
-        (~batch.is_first[:, 1:]).float(),  # B T-1
+        happened.float(),  # B T-1
     )
 
 

@@ -51,6 +51,19 @@ def where_state(condition: Bool[Tensor, " B"], chosen: State, other: State) -> S
     return map_state(blend, chosen, other)
 
 
+def same_noise(chunks: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Hands out chunks, each with the same state of torch's global generator.
+
+    Chunks of candidates so meet the same noise, as they do in one piece.
+    """
+    device = chunks[0].device
+    devices = [] if device.type == "cpu" else [device]
+    for chunk in chunks[:-1]:
+        with torch.random.fork_rng(devices, device_type=device.type):
+            yield chunk
+    yield chunks[-1]
+
+
 class Dynamics(nn.Module, ABC):
     """How a latent state moves under an action, and how a frame corrects it.
 

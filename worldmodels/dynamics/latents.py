@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from worldmodels.nn.distributions import DiagonalGaussian, inverse_cdf, straight_through
+from worldmodels.nn.precision import precise
 
 
 class Latent(ABC):
@@ -60,9 +61,8 @@ class GaussianLatent(Latent):
         """Mean as it is, standard deviation through a softplus above ``min_std``."""
         mean, std = raw.chunk(2, -1)  # *batch S each
         # On a view, or in bfloat16, softplus runs number by number: ten times as slow.
-        precise = torch.promote_types(raw.dtype, torch.float32)
-        std = F.softplus(std.to(precise).contiguous()) + self.min_std
-        return torch.cat([mean.to(precise), std], -1)  # *batch 2S
+        std = F.softplus(precise(std).contiguous()) + self.min_std
+        return torch.cat([precise(mean), std], -1)  # *batch 2S
 
     def noise(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Standard normal noise."""
@@ -99,7 +99,8 @@ class CategoricalLatent(Latent):
 
     def params(self, raw: Float[Tensor, "*batch R"]) -> Float[Tensor, "*batch P"]:
         """Log-probabilities after mixing in the uniform distribution."""
-        probs = self._split(raw).softmax(-1)  # *batch S K
+        # In bfloat16 the probabilities would not sum to 1.
+        probs = self._split(precise(raw)).softmax(-1)  # *batch S K
         probs = (1 - self.unimix) * probs + self.unimix / self.classes
         return self._join(probs.log())
 

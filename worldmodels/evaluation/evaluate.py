@@ -81,6 +81,9 @@ def evaluate(
 ) -> Report:
     """Plays a run's agent without exploration, and compares predictions with what happened.
 
+    A policy acts by its mode, which is neither better nor worse than its samples in general. Papers
+    that report the returns of training episodes, as DreamerV3's does, report samples.
+
     Args:
         run: a run folder, what ``train`` returned, or an agent together with ``env`` or ``data``.
         env: where to play, in place of the run's own environment.

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from worldmodels.nn.precision import precise
 from worldmodels.types import Batch, Configurable
 
 LatentModel = Any
@@ -51,11 +52,6 @@ class LossTerm(nn.Module, Configurable, ABC):
     def update_target(self) -> None:
         """Called after every optimiser step: moving averages follow; most terms have none."""
         return
-
-
-def precise(x: Float[Tensor, "*batch X"]) -> Float[Tensor, "*batch X"]:
-    """At least float32, whatever autocast made of ``x``: correlations and logits need it."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def standardize(x: Float[Tensor, "N X"], eps: float = 1e-5) -> Float[Tensor, "N X"]:

@@ -47,10 +47,11 @@ class Reconstruction(LossTerm):
     def forward(
         self, model: LatentModel, batch: Batch, observed: Observed
     ) -> dict[str, Float[Tensor, "B T"]]:
-        """``image`` of each decoded frame, and the metric ``image_fvu``."""
+        """``image`` (0 where a frame is not decoded), and the metric ``image_fvu``."""
         feature, obs = observed.feature, batch.obs
         steps = obs.shape[1]
         count = max(1, round(self.fraction * steps))
+        chosen = None
         if count < steps:
             chosen = torch.randperm(steps, device=obs.device)[:count]  # T' of the T steps
             feature, obs = feature[:, chosen], obs[:, chosen]  # B T' ...
@@ -58,4 +59,8 @@ class Reconstruction(LossTerm):
         error = model.decoder.squared_error(feature, target)  # B T'
         power = target.square().sum((-1, -2, -3)).mean()
         fvu = error.detach().mean() / power.clamp(min=1e-8)
+        if chosen is not None:
+            # Those that are decoded stand for the others.
+            none = torch.zeros(batch.reward.shape, dtype=error.dtype, device=error.device)
+            error = none.index_copy(1, chosen, steps / count * error)  # B T
         return {"image": error, "image_fvu": fvu.expand_as(error)}

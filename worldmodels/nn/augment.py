@@ -2,22 +2,23 @@
 
 import torch
 from einops import rearrange
-from jaxtyping import UInt8
+from jaxtyping import Shaped
 from torch import Tensor
 
 
-def randomly_shifted(obs: UInt8[Tensor, "B T C h w"], shift: int) -> UInt8[Tensor, "B T C h w"]:
+def randomly_shifted(image: Shaped[Tensor, "B T C h w"], shift: int) -> Shaped[Tensor, "B T C h w"]:
     """Each sequence moved by up to ``shift`` pixels both ways; its borders are repeated.
+
+    To be used on scaled frames: a mean image that is subtracted later would not move along.
 
     Reference: Yarats, Kostrikov and Fergus, 2021 (DrQ).
     """
     if shift == 0:
-        return obs
-    height, width = obs.shape[-2:]
-    moves = torch.randint(-shift, shift + 1, (len(obs), 2), device=obs.device)
-    rows = (torch.arange(height, device=obs.device) + moves[:, :1]).clamp(0, height - 1)
-    columns = (torch.arange(width, device=obs.device) + moves[:, 1:]).clamp(0, width - 1)
-    sequence = torch.arange(len(obs), device=obs.device)[:, None, None]
-    # Indices on both sides of a slice put their axes first.
-    moved = obs[sequence, :, :, rows[:, :, None], columns[:, None, :]]
-    return rearrange(moved, "B h w T C -> B T C h w").contiguous()
+        return image
+    height, width = image.shape[-2:]
+    moves = torch.randint(-shift, shift + 1, (len(image), 2), device=image.device)
+    rows = (torch.arange(height, device=image.device) + moves[:, :1]).clamp(0, height - 1)
+    columns = (torch.arange(width, device=image.device) + moves[:, 1:]).clamp(0, width - 1)
+    source = rearrange(width * rows[:, :, None] + columns[:, None], "B h w -> B 1 (h w)")
+    planes = rearrange(image, "B T C h w -> B (T C) (h w)")
+    return planes.gather(2, source.expand_as(planes)).view(image.shape)

@@ -13,6 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from worldmodels.nn.precision import precise
+
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -221,10 +223,15 @@ class TanhNormal:
 
 
 class Bernoulli:
-    """A coin per element; for the probability that an episode goes on."""
+    """A coin per element; for the probability that an episode goes on.
+
+    Args:
+        logits: of 1; lifted to float32 at least, because bfloat16 has no probability between 0.996
+            and 1.
+    """
 
     def __init__(self, logits: Float[Tensor, "*batch"]):
-        self.logits = logits
+        self.logits = precise(logits)
 
     def mean(self) -> Float[Tensor, "*batch"]:
         """The probability of 1."""

@@ -75,6 +75,10 @@ class Standardized(PixelScaling):
     Every pixel that ever changes then carries the same weight: a small ball that visits each of
     them rarely counts as much as a paddle that stands on its own for half of the time.
 
+    For data that is complete before training: a pixel that the fitted frames never show changing
+    is divided by ``floor`` for ever, so ``train`` refuses it where a policy goes on to collect. A
+    shift (``pad``) would show the scale of one place at another, so models refuse that, too.
+
     Args:
         obs_shape: ``(C, h, w)``.
         scale: standard deviation of the result where the data changes.

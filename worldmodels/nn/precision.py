@@ -1,8 +1,10 @@
-"""Which number format a device plans in."""
+"""Which number format a device plans in, and what stays exact under mixed precision."""
 
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 # Rows times width squared: with less to multiply, casts cost more than the products save.
 LEAST_WORK = 2_500_000
@@ -29,3 +31,8 @@ def has_bfloat16_units() -> bool:
     """Whether this processor multiplies bfloat16 in hardware; others emulate it, slowly."""
     found = torch.cpu.get_capabilities()
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
+
+def precise(x: Float[Tensor, "*batch X"]) -> Float[Tensor, "*batch X"]:
+    """At least float32, whatever autocast made of ``x``: logits and correlations need it."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -15,10 +15,11 @@ from worldmodels.types import ActionSpace
 class CEM(IteratedSampling):
     """Refits the search distribution to the best candidates.
 
-    Candidates, iterations, elites and horizon are PlaNet's by default. Three things differ from
+    Candidates, iterations, elites and horizon are PlaNet's by default. Four things differ from
     PlaNet: the best plan is kept among the candidates (``kept_elites=0`` executes the mean, as
-    PlaNet does), the standard deviation has a floor (``min_std``, 0 there), and within ``MPC`` a
-    search starts from what is left of the last plan instead of zeros.
+    PlaNet does), the standard deviation has a floor (``min_std``, 0 there), within ``MPC`` a search
+    starts from what is left of the last plan instead of zeros, and the plan that it starts from is
+    itself a candidate of the first iteration.
 
     Args:
         action_space: what an action is.

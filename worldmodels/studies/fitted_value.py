@@ -95,7 +95,8 @@ class FittedValue(Behaviour):
 
     def loss(self, world_model: WorldModel, batch: Batch, posterior: State) -> Losses:
         """The critic's loss against the lambda-returns of greedy trajectories."""
-        starts = sample_starts(batch, posterior, self.starts)
+        counted = batch.counted(world_model.burn_in)  # B T
+        starts = sample_starts(batch, posterior, self.starts, counted)
         with torch.no_grad():
             trajectory = imagine_greedily(
                 world_model, self.critic.target, starts.state, self.horizon, self.choices

@@ -134,7 +134,7 @@ class SampleEfficiency(Study):
             folder, world(), seed, self.on_policy_updates,
             # 2,000 steps a round, each seen about ten times.
             Collect(prefill=1, replay_ratio=10.24), on_policy,
-            min(self.round_updates, REFRESH), batches=Batches(16, 16),
+            min(self.round_updates, REFRESH), batches=Batches(4, 64),
             optimiser=Optimiser(learning_rate=3e-4), evaluate=Evaluate(self.episodes, every=1),
             replay=Replay(sampler=RecencyMixed(1.0, 2000)),
         )  # fmt: skip

@@ -25,6 +25,7 @@ from worldmodels.checkpoint import (
 )
 from worldmodels.checks import check_at_least
 from worldmodels.envs.base import PixelEnv
+from worldmodels.nn.pixels import Standardized
 from worldmodels.replay.buffer import ReplayBuffer
 from worldmodels.replay.datamodule import ReplayDataModule
 from worldmodels.replay.files import write_text
@@ -45,7 +46,7 @@ from worldmodels.training.settings import (
     Trainer,
 )
 from worldmodels.types import describe
-from worldmodels.world_model import WorldModel
+from worldmodels.world_model import LatentModel, WorldModel
 
 
 def train(
@@ -169,6 +170,7 @@ def _check_arguments(given: dict[str, Any]) -> None:
     if given["freeze_critic"] and given["world_model"] is None:
         raise ValueError("freeze_critic keeps the critic of --world_model RUN: give that, too")
     model, behaviour, only = given["agent"].world_model, given["agent"].behaviour, given["only"]
+    _check_model(model, given)
     if only is None:
         if behaviour is not None and behaviour.validates and not given["replay"].held_out:
             raise ValueError(
@@ -184,6 +186,23 @@ def _check_arguments(given: dict[str, Any]) -> None:
         raise ValueError(
             f"only={only} trains nothing else, autoencoder_updates="
             f"{given['autoencoder_updates']} the encoder: give one of them"
+        )
+
+
+def _check_model(model: LatentModel, given: dict[str, Any]) -> None:
+    """Refuses data that a model's options do not fit."""
+    length = given["batches"].batch_length
+    if model.burn_in >= length:
+        raise ValueError(
+            f"burn_in={model.burn_in}: sequences of batch_length={length} rows would only warm up: "
+            "choose fewer"
+        )
+    learns = given["world_model"] is None and any(p.requires_grad for p in model.parameters())
+    collects = given["env"] is not None and given["collect"].replay_ratio < math.inf
+    if learns and collects and isinstance(model.pixels, Standardized):
+        raise ValueError(
+            "pixels=Standardized is fitted to the prefill alone: what changes only later would be "
+            "blown up. Give Centered, --collect.replay_ratio inf, or learn from --data"
         )
 
 
