@@ -24,7 +24,7 @@ NOT_RUN = {
     "make test": "would run this test in itself",
     "make check": "lints and type-checks: run on every change",
     "worldmodels bench plan": "measures for a minute, and best on a quiet machine",
-    "worldmodels fit --config dreamerv3 --config pong --config 12M --trainer.accelerator gpu "
+    "worldmodels fit --config dreamerv3 --config size12m --config pong --trainer.accelerator gpu "
     "--trainer.precision bf16-mixed": "needs a GPU; its options are parsed below",
 }
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from worldmodels.behaviours import ActorCritic, DynamicsBackprop
 from worldmodels.behaviours.base import detached
-from worldmodels.dynamics import TS1, CategoricalRSSM, EnsembleRSSM, GaussianRSSM
+from worldmodels.dynamics import TS1, BlockRSSM, CategoricalRSSM, EnsembleRSSM, GaussianRSSM
 from worldmodels.nn.decoders import ConvDecoder
 from worldmodels.nn.encoders import ConvEncoder
 from worldmodels.types import ActionSpace
@@ -21,6 +21,7 @@ SIZE = {"stoch": 4, "deter": 8, "hidden": 8}
 DYNAMICS = {
     "gaussian": partial(GaussianRSSM, **SIZE),
     "categorical": partial(CategoricalRSSM, stack=2, classes=3, deter=8, hidden=8),
+    "blocks": partial(BlockRSSM, stack=2, classes=3, deter=8, hidden=8, blocks=2),
     "ensemble": partial(EnsembleRSSM, members=2, propagation=TS1, **SIZE),
 }
 

@@ -14,12 +14,15 @@ from known_worlds import (
 )
 
 from worldmodels.behaviours import ActorCritic, DynamicsBackprop, Reinforce
-from worldmodels.behaviours.base import detached, sample_starts
+from worldmodels.behaviours.actors import BoundedNormalActor
+from worldmodels.behaviours.base import all_starts, detached, sample_starts
+from worldmodels.behaviours.critic import Critic
 from worldmodels.dynamics import CategoricalRSSM, EnsembleRSSM, GaussianRSSM
 from worldmodels.dynamics.base import select_state
+from worldmodels.nn.blocks import RMSNorm
 from worldmodels.nn.distributions import OneHotStraightThrough
 from worldmodels.planning.objectives import Curiosity, FeatureObjective
-from worldmodels.types import ActionSpace
+from worldmodels.types import ActionSpace, Batch
 
 QUICK = {"hidden": 32, "layers": 1, "actor_learning_rate": 1e-2, "critic_learning_rate": 1e-2}
 LATENTS = [
@@ -298,6 +301,13 @@ def test_a_continuous_policy_finds_the_best_action_and_its_value(gradient):
         ({"starts": 0}, "starts=0: choose 1 or more"),
         ({"lambda_": 1.5}, "lambda_=1.5: choose 0 to 1"),
         ({"tau": 0.0}, "tau=0.0: choose a share above 0 and at most 1"),
+        ({"slow_regularizer": -1.0}, "slow_regularizer=-1.0: choose 0 or more"),
+        ({"replay_critic": -1.0}, "replay_critic=-1.0: choose 0 or more"),
+        ({"replay_critic": 0.3, "starts": 4}, "starts=4 imagines from some: give starts null"),
+        (
+            {"replay_critic": 0.3, "objective": Curiosity()},
+            "replay_critic=0.3 learns from replayed",
+        ),
     ],
 )
 def test_an_option_out_of_its_range_is_refused(options, message):
@@ -358,3 +368,140 @@ def test_a_reward_of_ones_own_is_what_the_policy_maximises():
     train(behaviour, model, *replayed(torch.rand(24, 2)), updates=100)
     # The world's own reward is best at 0.5.
     assert (behaviour.policy(torch.rand(24, 2)).mode() + 0.5).abs().max() < 0.15
+
+
+def test_the_fast_critic_bootstraps_and_is_the_baseline_where_it_is_told_to():
+    model = chain(discount=0.8)
+    behaviour = ActorCritic(
+        6, model.action_space, horizon=1, entropy_coef=0.0, bootstrap="fast", **QUICK
+    )
+    fast = answer(behaviour.critic.head, 150)
+    answer(behaviour.critic.target, 135)
+    # From place 3 neither way pays: the return is the value after it, the baseline that before it.
+    metrics = behaviour.loss(model, *replayed(torch.eye(6)[[3]])).metrics
+    assert metrics["imagined_return"].item() == pytest.approx(0.8 * fast, rel=1e-6)
+    advantage = metrics["loss/actor"].item() / 0.6931472
+    assert advantage == pytest.approx(0.8 * fast - fast, rel=1e-6)
+
+
+@pytest.mark.parametrize("gradient", [Reinforce, DynamicsBackprop])
+def test_a_fast_critic_learns_from_its_own_loss_alone(gradient):
+    """The actor's loss reads its values, and must not raise them."""
+    space = SPACES[0]
+    model, batch = pixel_model(space, LATENTS[0]), pixels(space)
+    behaviour = actor_critic(model, space, gradient, bootstrap="fast", replay_critic=0.3)
+    posterior = model.loss(batch)[1]
+    behaviour.loss(model, batch, posterior).total.backward()
+    assert all(grad.abs().sum() > 0 for grad in gradients(behaviour.critic.head))
+    behaviour.zero_grad()
+    behaviour.critic.loss = lambda feature, returns: torch.zeros_like(returns.detach())
+    behaviour.loss(model, batch, posterior).total.backward()
+    assert all(grad.abs().sum() > 0 for grad in gradients(behaviour.actor))
+    assert all(grad is None for grad in gradients(behaviour.critic.head))
+    assert all(grad is None for grad in gradients(model))
+
+
+def cross_entropy(head, feature, value):
+    """Of a two-hot head against one value: the two bins around it, in double precision."""
+    logits = head.net(feature).double()
+    log_probs = logits - logits.exp().sum().log()
+    bins = head.bins.double()
+    above = next(k for k in range(len(bins)) if bins[k] > value)
+    share = (value - bins[above - 1]) / (bins[above] - bins[above - 1])
+    return -((1 - share) * log_probs[above - 1] + share * log_probs[above]).item()
+
+
+def perturbed(critic):
+    """A critic with weights that say something; head and target disagree."""
+    torch.manual_seed(3)
+    for parameter in critic.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return critic
+
+
+def test_the_slow_regularizer_is_a_second_cross_entropy():
+    critic = perturbed(Critic(6, 8, 1, 0.02, slow_regularizer=0.7))
+    feature, returns = torch.randn(3, 6), torch.tensor([0.3, -20.0, 4000.0])
+    found = critic.loss(feature, returns)
+    for row in range(3):
+        slow = critic.target(feature[row]).item()
+        expected = cross_entropy(critic.head, feature[row], returns[row].item())
+        expected += 0.7 * cross_entropy(critic.head, feature[row], slow)
+        assert found[row].item() == pytest.approx(expected, rel=1e-4)
+    found.sum().backward()
+    assert all(grad is None for grad in gradients(critic.target))
+
+
+def two_by_four():
+    """Two sequences of four rows on the chain: one ends in row 1 and begins anew, one is cut."""
+    places = torch.tensor([[3, 5, 2, 3], [1, 2, 3, 4]])
+    flags = torch.zeros(2, 4, dtype=torch.bool)
+    first, terminal = flags.clone(), flags.clone()
+    first[0, 0] = first[0, 2] = first[1, 0] = True
+    terminal[0, 1] = True
+    reward = torch.tensor([[0.0, 1.0, 0.0, 0.3], [0.0, 0.2, -0.5, 0.7]])
+    obs = torch.zeros(2, 4, 3, 16, 16, dtype=torch.uint8)
+    batch = Batch(obs, torch.zeros(2, 4, 2), reward, first, terminal)
+    return batch, replayed(torch.eye(6)[places.flatten()])[1], places
+
+
+def test_the_critics_loss_on_replayed_rows_by_hand():
+    model, gamma, lambda_ = chain(discount=0.8), 0.8, 0.9
+    behaviour = ActorCritic(
+        6, model.action_space, horizon=2, lambda_=lambda_, bootstrap="fast", slow_regularizer=1.0,
+        replay_critic=0.3, **QUICK,
+    )  # fmt: skip
+    perturbed(behaviour.critic)
+    batch, posterior, places = two_by_four()
+    posterior = type(posterior)(posterior.onehot.reshape(2, 4, 6))
+
+    # The returns imagined at each of the eight rows, from the same noise.
+    torch.manual_seed(0)
+    starts = all_starts(batch, posterior)
+    assert starts.continues.tolist() == [1, 0, 1, 1, 1, 1, 1, 1]
+    trajectory = model.imagine(starts.state, behaviour._sample, 2)
+    value = behaviour.critic.head(trajectory.feature).detach()
+    boot = [[0.0] * 4, [0.0] * 4]
+    for n in range(8):
+        reward, discount = trajectory.reward[n].tolist(), trajectory.discount[n].tolist()
+        last = reward[1] + discount[1] * value[n, 2].item()
+        mixed = (1 - lambda_) * value[n, 1].item() + lambda_ * last
+        boot[n // 4][n % 4] = reward[0] + discount[0] * mixed
+
+    def replay_return(b, t):
+        """From row t: the reward of row t + 1, then what follows it."""
+        ahead = boot[b][t + 1]
+        goes_on = t + 2 < 4 and not batch.is_first[b, t + 2]
+        if goes_on:
+            ahead = (1 - lambda_) * ahead + lambda_ * replay_return(b, t + 1)
+        live = 0.0 if batch.is_terminal[b, t + 1] else gamma
+        return batch.reward[b, t + 1].item() + live * ahead
+
+    expected = 0.0
+    for b, t in [(0, 0), (0, 2), (1, 0), (1, 1), (1, 2)]:
+        feature = torch.eye(6)[places[b, t]]
+        head, target = behaviour.critic.head, behaviour.critic.target
+        expected += cross_entropy(head, feature, replay_return(b, t)) / 6
+        expected += cross_entropy(head, feature, target(feature).item()) / 6
+    assert replay_return(0, 0) == 1.0
+
+    torch.manual_seed(0)
+    losses = behaviour.loss(model, batch, posterior)
+    metrics = losses.metrics
+    assert metrics["loss/replay_critic"].item() == pytest.approx(expected, rel=1e-4)
+    parts = [metrics[f"loss/{name}"].item() for name in ("actor", "critic", "replay_critic")]
+    assert losses.total.item() == pytest.approx(parts[0] + parts[1] + 0.3 * parts[2], rel=1e-6)
+
+
+@pytest.mark.parametrize("space", SPACES, ids=["continuous", "discrete"])
+def test_no_gradient_of_the_replay_loss_reaches_the_world_model(space):
+    model, batch = pixel_model(space, LATENTS[1]), pixels(space)
+    behaviour = actor_critic(
+        model, space, Reinforce, replay_critic=0.3, bootstrap="fast", slow_regularizer=1.0,
+        continuous_actor=BoundedNormalActor, norm=RMSNorm, outscale=0.01, debias=False,
+    )  # fmt: skip
+    behaviour.loss(model, batch, model.loss(batch)[1]).total.backward()
+    assert all(grad is None for grad in gradients(model))
+    for part in (behaviour.actor, behaviour.critic.head):
+        assert all(grad.abs().sum() > 0 for grad in gradients(part))
+        assert all(type(stage[1]) is RMSNorm for stage in part.net.hidden)

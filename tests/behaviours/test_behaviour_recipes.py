@@ -41,12 +41,13 @@ def fitted(out, *configs, options=()) -> Agent:
     ("recipe", "behaviour", "gradient"),
     [
         ("dreamer", ActorCritic, DynamicsBackprop),
-        ("dreamerv3", ActorCritic, Reinforce),
+        ("dreamerv3_small", ActorCritic, Reinforce),
+        ("dreamerv3 size1m", ActorCritic, Reinforce),
         ("distill", Distillation, None),
     ],
 )
 def test_a_recipe_trains_and_its_agent_acts_as_it_says(tmp_path, recipe, behaviour, gradient):
-    agent = fitted(tmp_path, recipe, "cartswing", options=["--behaviour.horizon=2"])
+    agent = fitted(tmp_path, *recipe.split(), "cartswing", options=["--behaviour.horizon=2"])
     assert type(agent.behaviour) is behaviour
     if gradient is None:
         # A planner acts, and the student guides it.

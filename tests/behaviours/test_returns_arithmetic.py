@@ -105,3 +105,15 @@ def test_the_scale_is_part_of_the_state():
         each.update(torch.tensor([[0.0, 10.0]]))
     # 90 of the first, 9 of the second: both remembered that the first had been seen.
     assert again() == scale() == pytest.approx(49.5)
+
+
+def test_without_debias_the_scale_begins_at_0():
+    torch.manual_seed(0)
+    scale, low, high = ReturnScale(rate=0.25, debias=False).double(), 0.0, 0.0
+    for _ in range(3):
+        returns = 10 * torch.randn(6, 5).double()
+        scale.update(returns)
+        ends = [percentile(returns.flatten().tolist(), share) for share in (0.05, 0.95)]
+        low, high = 0.75 * low + 0.25 * ends[0], 0.75 * high + 0.25 * ends[1]
+        assert high - low > 1
+        assert scale().item() == pytest.approx(high - low, rel=1e-12)

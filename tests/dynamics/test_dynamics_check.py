@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from worldmodels.dynamics import (
     TS1,
+    BlockRSSM,
     CategoricalEnsembleRSSM,
     CategoricalRSSM,
     Dynamics,
@@ -99,7 +100,7 @@ def test_dynamics_whose_equal_plans_differ_are_refused(cls):
     "cls",
     [
         FairDrift, ManyFairDrift, GaussianRSSM, CategoricalRSSM, EnsembleRSSM,
-        CategoricalEnsembleRSSM, Small, FrameStack,
+        CategoricalEnsembleRSSM, Small, FrameStack, BlockRSSM,
     ],
 )  # fmt: skip
 def test_sound_dynamics_pass(cls):

@@ -4,8 +4,10 @@ from torch import nn
 
 from worldmodels.nn.blocks import (
     MLP,
+    BlockLinear,
     LayerNorm,
     NormGRUCell,
+    RMSNorm,
     initialise,
     rounded,
     truncated_normal_init,
@@ -132,3 +134,72 @@ def test_zero_init_answers_zero():
     layer = nn.Linear(3, 2)
     zero_init(layer)
     assert layer(torch.randn(4, 3)).abs().max() == 0
+
+
+def rms_norm(x, norm):
+    return x / (x.square().mean(-1, keepdim=True) + 1e-4).sqrt() * norm.weight
+
+
+def test_rms_norm_divides_by_the_root_mean_square_and_has_no_shift():
+    norm = RMSNorm(2).double()
+    nn.init.constant_(norm.weight, 3.0)
+    x = torch.tensor([[3.0, 4.0], [0.0, 0.01]], dtype=torch.float64)
+    # Mean squares 12.5 and 0.00005; eps 0.0001 counts in the second.
+    expected = 3 * x / torch.tensor([[12.5001], [0.00015]], dtype=torch.float64).sqrt()
+    torch.testing.assert_close(norm(x), expected)
+    assert [name for name, _ in norm.named_parameters()] == ["weight"]
+
+
+def test_rms_norm_works_in_the_precision_of_its_weights():
+    torch.manual_seed(0)
+    norm, x = RMSNorm(6), torch.randn(4, 6).bfloat16()
+    nn.init.normal_(norm.weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = norm(x)
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, rms_norm(x.float(), norm))
+
+
+def test_mlp_takes_a_norm_and_a_scale_of_its_last_layer():
+    torch.manual_seed(0)
+    mlp = MLP(3, 2, hidden=5, layers=1, norm=RMSNorm).double()
+    x = torch.randn(4, 3, dtype=torch.float64)
+    linear, norm, _ = mlp.hidden[0]
+    hidden = rms_norm(x @ linear.weight.T + linear.bias, norm)
+    expected = hidden / (1 + torch.exp(-hidden)) @ mlp.output.weight.T + mlp.output.bias
+    torch.testing.assert_close(mlp(x), expected)
+    scaled = []
+    for outscale in (1.0, 0.01, 0.0):
+        torch.manual_seed(0)
+        scaled.append(MLP(3, 2, hidden=5, outscale=outscale).output.weight)
+    torch.testing.assert_close(scaled[1], 0.01 * scaled[0])
+    assert (scaled[2] == 0).all()
+
+
+@pytest.mark.parametrize("leading", [(), (5,), (2, 3)])
+def test_block_linear_is_a_block_diagonal_matrix(leading):
+    torch.manual_seed(0)
+    layer = BlockLinear(6, 9, groups=3).double()
+    nn.init.normal_(layer.bias)
+    x = torch.randn(*leading, 6, dtype=torch.float64)
+    matrix = torch.zeros(6, 9, dtype=torch.float64)
+    for group in range(3):
+        for i in range(2):
+            for o in range(3):
+                matrix[2 * group + i, 3 * group + o] = layer.weight[group, i, o]
+    torch.testing.assert_close(layer(x), x @ matrix + layer.bias)
+    assert layer.weight.is_contiguous()
+    assert layer.weight.shape == (3, 2, 3)
+
+
+def test_block_linear_counts_the_inputs_of_all_groups_and_scales():
+    torch.manual_seed(0)
+    layer = BlockLinear(400, 4000, groups=4, outscale=0.5)
+    assert abs(layer.weight.std().item() - 0.5 / 20) < 1e-4
+    assert layer.weight.abs().max().item() <= 0.5 * 2 / 20 / 0.8796 + 1e-6
+    assert (layer.bias == 0).all()
+
+
+def test_block_linear_refuses_sizes_that_do_not_divide():
+    with pytest.raises(ValueError, match="groups=4 must divide both in_dim=6 and out_dim=8"):
+        BlockLinear(6, 8, groups=4)

@@ -4,8 +4,8 @@ from torch import nn
 
 from worldmodels.nn.backbones import TorchvisionEncoder
 from worldmodels.nn.check import ContractError, check_decoder, check_encoder
-from worldmodels.nn.decoders import ConvDecoder, Decoder
-from worldmodels.nn.encoders import ConvEncoder, Encoder
+from worldmodels.nn.decoders import BlockDecoder, ConvDecoder, Decoder
+from worldmodels.nn.encoders import ConvEncoder, Encoder, PoolEncoder
 
 SHAPE = (3, 16, 16)
 PIXELS = 3 * 16 * 16
@@ -243,3 +243,8 @@ def test_checking_leaves_the_global_random_numbers_alone():
     drawn = torch.rand(3)
     torch.manual_seed(5)
     assert torch.equal(drawn, torch.rand(3))
+
+
+def test_the_parts_of_dreamerv3_are_sound():
+    assert check_encoder(PoolEncoder, (3, 32, 16)).embed_dim == 16 * 4 * 2 * 1
+    assert check_decoder(BlockDecoder, (3, 32, 16)).obs_shape == (3, 32, 16)

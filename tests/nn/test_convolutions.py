@@ -4,8 +4,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from worldmodels.nn.blocks import initialise
-from worldmodels.nn.decoders import ConvDecoder
-from worldmodels.nn.encoders import ChannelNorm, ConvEncoder
+from worldmodels.nn.decoders import BlockDecoder, ConvDecoder
+from worldmodels.nn.encoders import ChannelNorm, ConvEncoder, PoolEncoder
+from worldmodels.nn.pixels import UnitRange
 
 SHAPES = [(3, 16, 16), (3, 48, 80), (3, 96, 96), (3, 65, 33), (1, 64, 64), (1, 17, 130)]
 
@@ -179,3 +180,130 @@ def test_impossible_geometry_is_refused_in_one_line(build, message):
     with pytest.raises(ValueError, match=message) as error:
         build()
     assert "\n" not in str(error.value)
+
+
+def normed(images, norm, axis=1):
+    """RMS norm over the channels, then SiLU."""
+    shape = [1] * images.ndim
+    shape[axis] = -1
+    scaled = images / (images.square().mean(axis, keepdim=True) + 1e-4).sqrt()
+    scaled = scaled * norm.weight.reshape(shape)
+    return scaled * torch.sigmoid(scaled)
+
+
+def convolved(images, conv):
+    """A 5x5 convolution tap by tap, with two zeros around the image."""
+    padded, (height, width) = F.pad(images, (2, 2, 2, 2)), images.shape[-2:]
+    taps = [
+        torch.einsum(
+            "bchw,oc->bohw", padded[..., i : i + height, j : j + width], conv.weight[:, :, i, j]
+        )
+        for i in range(5)
+        for j in range(5)
+    ]
+    return sum(taps) + conv.bias[:, None, None]
+
+
+def scatter_norms(module):
+    """Norms with weights of their own, and biases that are not zero."""
+    for parameter in module.parameters():
+        if parameter.ndim == 1:
+            nn.init.normal_(parameter)
+    return module.double()
+
+
+def test_the_pooling_encoder_equals_the_written_out_network():
+    encoder = scatter_norms(PoolEncoder((3, 32, 16), depth=2))
+    image = torch.rand(2, 3, 32, 16, dtype=torch.float64)
+    expected = image - 0.5
+    for conv, _, norm, _ in encoder.stages:
+        expected = convolved(expected, conv)
+        corners = [expected[..., i::2, j::2] for i in (0, 1) for j in (0, 1)]
+        expected = normed(torch.stack(corners).amax(0), norm)
+    assert [conv.out_channels for conv, *_ in encoder.stages] == [4, 6, 8, 8]
+    assert encoder.embed_dim == 8 * 2 * 1
+    torch.testing.assert_close(encoder(image), expected.permute(0, 2, 3, 1).flatten(1))
+
+
+def test_the_block_decoder_equals_the_written_out_network():
+    decoder = scatter_norms(BlockDecoder(12, (3, 32, 16), depth=2, units=3, deter=8, blocks=4))
+    feature = torch.randn(5, 12, dtype=torch.float64)
+    deter, stoch = feature[:, :8], feature[:, 8:]
+    # The channels 2g and 2g + 1 of the small image are read from the memory's block g.
+    layer, small = decoder.from_deter, torch.empty(5, 8, 2, 1, dtype=torch.float64)
+    for g in range(4):
+        drawn = deter[:, 2 * g : 2 * g + 2] @ layer.weight[g] + layer.bias[4 * g : 4 * g + 4]
+        for place, (i, j) in enumerate([(0, 0), (1, 0)]):
+            small[:, 2 * g : 2 * g + 2, i, j] = drawn[:, 2 * place : 2 * place + 2]
+    (linear, norm, _), output = decoder.from_stoch.hidden[0], decoder.from_stoch.output
+    assert linear.out_features == 6
+    hidden = normed(stoch @ linear.weight.T + linear.bias, norm, axis=-1)
+    rest = hidden @ output.weight.T + output.bias
+    for place, (i, j) in enumerate([(0, 0), (1, 0)]):
+        small[:, :, i, j] += rest[:, 8 * place : 8 * place + 8]
+    expected = normed(small, decoder.seed_norm[0])
+    for _, conv, norm, _ in decoder.stages:
+        expected = normed(convolved(doubled(expected), conv), norm)
+    assert [stage[1].out_channels for stage in decoder.stages] == [8, 6, 4]
+    expected = torch.sigmoid(convolved(doubled(expected), decoder.output[1]))
+    torch.testing.assert_close(decoder(feature), expected)
+
+
+def doubled(images):
+    """Every pixel twice in both directions."""
+    return images.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+
+def test_the_error_of_a_decoder_with_a_sigmoid_is_in_units_of_255_bytes():
+    decoder, pixels = BlockDecoder(20, (3, 16, 16), depth=2, units=2), UnitRange((3, 16, 16))
+    feature = torch.randn(4, 20)
+    obs = torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8)
+    drawn = decoder(feature).double()
+    assert drawn.min() > 0
+    assert drawn.max() < 1
+    expected = sum(
+        (obs[:, c].double() / 255 - drawn[:, c]).square().sum((-1, -2)) for c in (0, 1, 2)
+    )
+    torch.testing.assert_close(decoder.squared_error(feature, pixels(obs)), expected.float())
+
+
+@pytest.mark.parametrize("obs_shape", [(3, 16, 16), (1, 48, 80), (3, 96, 96), (3, 64, 64)])
+def test_dreamerv3s_networks_take_all_sides_that_are_multiples_of_16(obs_shape):
+    encoder, decoder = PoolEncoder(obs_shape, depth=2), BlockDecoder(20, obs_shape, 2, units=2)
+    image = torch.rand(2, *obs_shape)
+    assert encoder(image).shape == (2, 8 * obs_shape[1] // 16 * obs_shape[2] // 16)
+    assert decoder(torch.randn(2, 20)).shape == image.shape
+
+
+@pytest.mark.parametrize("make", [PoolEncoder, lambda shape: BlockDecoder(20, shape)])
+def test_dreamerv3s_networks_refuse_other_sides(make):
+    with pytest.raises(ValueError, match=r"multiples of 16: resize it to \(64, 80\)"):
+        make((3, 65, 84))
+    with pytest.raises(ValueError, match=r"multiples of 16: resize it to \(16, 16\)"):
+        make((3, 8, 8))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_block_decoder_answers_in_float32(dtype):
+    decoder = BlockDecoder(20, (3, 16, 16), depth=2, units=2)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
+        assert decoder(torch.randn(2, 20)).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("feature_dim", "deter"), [(160, 128), (2560, 2048), (230, 184)])
+def test_a_block_decoder_takes_four_fifths_of_a_feature_for_the_memory(feature_dim, deter):
+    assert BlockDecoder(feature_dim, (3, 16, 16), depth=2, units=2).deter == deter
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"deter": 20}, "deter=20 of feature_dim=20: give the dynamics' deter"),
+        ({"deter": 12}, "deter=12 of feature_dim=20: .* a multiple of blocks=8"),
+        ({"depth": 3}, "depth=3 makes 12 channels, .* blocks=8: choose a multiple of 2"),
+        ({"kernel": 4}, "kernel=4: choose an odd window"),
+    ],
+)
+def test_a_block_decoder_refuses_what_does_not_fit(options, message):
+    with pytest.raises(ValueError, match=message):
+        BlockDecoder(20, (3, 16, 16), **options)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from worldmodels.nn.blocks import RMSNorm
 from worldmodels.nn.heads import ContinueHead, GaussianRewardHead, NeverEnds, TwoHotHead
 
 
@@ -79,3 +80,16 @@ def test_the_probability_to_continue_is_exact_under_mixed_precision(probability)
     exact = 1 / (1 + math.exp(-rounded[0].item()))
     assert found[0].item() == pytest.approx(exact, abs=1e-6)
     torch.testing.assert_close(loss, torch.full((3,), -math.log(exact)), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("head", [GaussianRewardHead, TwoHotHead, ContinueHead])
+def test_heads_take_a_norm(head):
+    made = head(5, hidden=8, layers=3, norm=RMSNorm)
+    assert [type(stage[1]) for stage in made.net.hidden] == [RMSNorm] * 3
+    assert (made.net.output.weight == 0).all()
+
+
+def test_a_continue_head_may_begin_with_an_opinion():
+    torch.manual_seed(0)
+    begun = ContinueHead(5, hidden=4000, layers=1, outscale=0.5).net.output.weight
+    assert begun.std().item() == pytest.approx(0.5 / 4000**0.5, rel=0.05)

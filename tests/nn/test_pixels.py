@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from worldmodels.nn.pixels import Centered, HalfRange, Standardized
+from worldmodels.nn.pixels import Centered, HalfRange, Standardized, UnitRange
 from worldmodels.types import ActionSpace
 from worldmodels.world_model import LatentModel
 
@@ -13,7 +13,7 @@ def test_bytes_survive_the_pixel_scaling():
     centered, standardized = Centered(SHAPE), Standardized(SHAPE)
     centered.fit(obs)
     standardized.fit(obs)
-    for pixels in (centered, standardized, HalfRange(SHAPE)):
+    for pixels in (centered, standardized, HalfRange(SHAPE), UnitRange(SHAPE)):
         torch.testing.assert_close(pixels.inverse(pixels(obs)), obs)
     assert centered(obs).mean(0).abs().max() < 1e-5
 
@@ -50,3 +50,8 @@ def test_standardized_refuses_shifts_and_others_do_not():
         LatentModel(SHAPE, space, pixels=Standardized, pad=2)
     assert LatentModel(SHAPE, space, pixels=Standardized).pad == 0
     assert LatentModel(SHAPE, space, pixels=HalfRange, pad=2).pad == 2
+
+
+def test_the_unit_range_is_bytes_over_255():
+    obs = torch.tensor([0, 51, 255], dtype=torch.uint8)[:, None, None, None].expand(3, *SHAPE)
+    torch.testing.assert_close(UnitRange(SHAPE)(obs)[:, 0, 0, 0], torch.tensor([0.0, 0.2, 1.0]))

@@ -1,5 +1,6 @@
 """Every shipped configuration is read, built and stepped twice."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,100 @@ def test_an_environment_is_learned_in(tmp_path, name):
     assert told(run)["env"]["action_repeat"] == asked["env"].get("action_repeat", 1)
 
 
+# deter, hidden, classes, depth, units of the released code's sizes.
+DREAMERV3 = {
+    "size1m": (512, 64, 4, 4, 64),
+    "size12m": (2048, 256, 16, 16, 256),
+    "size25m": (3072, 384, 24, 24, 384),
+    "size50m": (4096, 512, 32, 32, 512),
+    "size100m": (6144, 768, 48, 48, 768),
+    "size200m": (8192, 1024, 64, 64, 1024),
+    "size400m": (12288, 1536, 96, 96, 1536),
+}
+
+
+def dreamerv3_parameters(deter, hidden, classes, depth, units, actions=6, blocks=8):
+    """All that the released code's optimiser moves, for 64x64 colour frames and choices."""
+
+    def linear(before, after):
+        return before * after + after
+
+    def layer(before, after):
+        """With the scale of its norm."""
+        return linear(before, after) + after
+
+    def block(before, after):
+        return before * after // blocks + after
+
+    def conv(before, after):
+        return 25 * before * after + after
+
+    def head(layers, outputs):
+        inner = layer(deter + stoch, units) + (layers - 1) * layer(units, units)
+        return inner + linear(units, outputs)
+
+    stoch, channels = 32 * classes, [3, 2 * depth, 3 * depth, 4 * depth, 4 * depth]
+    steps = list(pairwise(channels))
+    embed = small = 4 * 4 * channels[-1]
+    encoder = sum(conv(before, after) + after for before, after in steps)
+    inputs = layer(deter, hidden) + layer(stoch, hidden) + layer(actions, hidden)
+    core = block(deter + blocks * 3 * hidden, deter) + deter + block(deter, 3 * deter)
+    prior = layer(deter, hidden) + layer(hidden, hidden) + linear(hidden, stoch)
+    posterior = layer(deter + embed, hidden) + linear(hidden, stoch)
+    decoder = block(deter, small) + layer(stoch, 2 * units) + linear(2 * units, small)
+    decoder += channels[-1] + sum(conv(after, before) + before for before, after in steps[1:])
+    decoder += conv(channels[1], 3)
+    heads = head(1, 255) + head(1, 1) + head(3, actions) + head(3, 255)
+    return encoder + inputs + core + prior + posterior + decoder + heads
+
+
+def built(size):
+    """An agent of the recipe at a size: shapes alone, no numbers."""
+    parser = fit_parser()
+    parts = parser.instantiate(parser.read(["--config=dreamerv3", f"--config={size}"]))
+    with torch.device("meta"):
+        return build_agent((3, 64, 64), ActionSpace(6, True), parts.model, parts.behaviour)
+
+
+@pytest.mark.parametrize("size", DREAMERV3)
+def test_a_size_of_dreamerv3_has_the_parameters_of_the_released_code(size):
+    agent = built(size)
+    parts = (agent.world_model, agent.behaviour.actor, agent.behaviour.critic.head)
+    found = sum(parameter.numel() for part in parts for parameter in part.parameters())
+    assert found == dreamerv3_parameters(*DREAMERV3[size])
+    # The decoder finds the memory in a feature by itself.
+    assert agent.world_model.decoder.deter == agent.world_model.dynamics.deter_dim
+
+
+def test_dreamerv3_has_the_numbers_of_the_released_code():
+    agent, options = built("size1m"), fit_parser().read(["--config=dreamerv3"])
+    model, learned = agent.world_model, agent.behaviour
+    found = {name: weight for term in model.terms for name, weight in term.weights.items()}
+    assert found == {
+        "image": 1, "reward": 1, "continue": 1, "dynamics": 1, "representation": 0.1,
+    }  # fmt: skip
+    assert model.terms[-1].free_nats == model.terms[0].fraction == 1
+    assert model.discount == 1 - 1 / 333
+    assert (model.dynamics.blocks, model.dynamics.latent.unimix) == (8, 0.01)
+    assert (learned.horizon, learned.starts, learned.lambda_) == (15, None, 0.95)
+    assert (learned.entropy_coef, learned.replay_critic, learned.actor.unimix) == (3e-4, 0.3, 0.01)
+    assert (learned.scale.rate, learned.scale.floor, learned.scale.debias) == (0.01, 1, False)
+    critic = learned.critic
+    assert (critic.tau, critic.bootstrap, critic.slow_regularizer) == (0.02, "fast", 1)
+    assert learned.learning_rates == (4e-5, 4e-5)
+    assert options.optimiser.learning_rate == 4e-5
+    assert (options.batches.batch_size, options.batches.batch_length) == (16, 64)
+
+
+def test_dreamerv3_alone_is_its_size_of_12_million():
+    parser = fit_parser()
+    alone, sized = (
+        parser.read(["--config=dreamerv3", *size]) for size in ([], ["--config=size12m"])
+    )
+    for part in ("model", "behaviour"):
+        assert alone[part].as_dict() == sized[part].as_dict()
+
+
 MILLIONS = {"tiny": 0.3, "small": 2.0, "12M": 11.6, "25M": 25.0, "50M": 48.0}
 
 
@@ -122,7 +217,7 @@ def test_a_size_has_its_parameters(size):
     assert found == pytest.approx(MILLIONS[size], rel=0.2)
 
 
-@pytest.mark.parametrize("size", names("size", "model"))
+@pytest.mark.parametrize("size", [*MILLIONS, *names("model")])
 def test_a_size_learns(tmp_path, size):
     options = ["--planner=RandomShooting", "--planner.horizon=2", "--planner.candidates=4"]
     run = stepped(tmp_path, size, "cartswing", options=[*options, "--env.size=[16,16]"])
@@ -145,5 +240,5 @@ def test_the_order_of_configurations_does_not_matter():
 
 def test_every_configuration_has_a_kind_that_is_tested_here():
     assert set(KIND.values()) == {"recipe", "env", "size", "model"}
-    assert set(names("size")) == set(MILLIONS)
+    assert set(names("size")) == {*MILLIONS, *DREAMERV3}
     assert all(Path(path).read_text().startswith("#") for path in FILES.values())

@@ -27,7 +27,7 @@ from tiny_training import (
     world,
 )
 
-from worldmodels.behaviours import MBPO, PPO, ModelFree
+from worldmodels.behaviours import MBPO, PPO, ActorCritic, ModelFree
 from worldmodels.behaviours.lengths import ValidatedLength
 from worldmodels.checkpoint import load
 from worldmodels.cli.fit import fit
@@ -39,6 +39,15 @@ from worldmodels.world_model import LatentModel
 
 VALIDATED = partial(ValidatedLength, longest=2, tolerance=2.0)
 KINDS = {
+    "dreamerv3": {
+        "parts": {
+            "behaviour": partial(
+                ActorCritic, horizon=3, hidden=8, bootstrap="fast", slow_regularizer=1.0,
+                replay_critic=0.3, debias=False,
+            )
+        },
+        "optimiser": Optimiser(name="laprop", warmup=4, gradient_clip=None),
+    },
     "dreamer": {"parts": {"behaviour": DREAMER}, "optimiser": Optimiser(accumulate=2)},
     "distill": {
         "parts": {"behaviour": STUDENT, "planner": PLANNER, "mpc": partial(MPC, proposals=2)}

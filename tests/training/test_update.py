@@ -130,6 +130,56 @@ def test_learning_rates_fall_to_zero_over_the_last_share_of_updates(tmp_path, of
     torch.testing.assert_close(torch.tensor(watch.rates), expected)
 
 
+def test_learning_rates_rise_from_zero_over_the_first_updates(tmp_path, offline):
+    watch = Gradients()
+    agent = small_agent(behaviour=ACTOR_CRITIC)
+    optimiser = Optimiser(learning_rate=1e-3, warmup=4, cooldown=0.25)
+    learn(tmp_path, agent=agent, updates=8, optimiser=optimiser, callbacks=[watch], **offline)
+    reached = [0, 0.25, 0.5, 0.75, 1, 1, 1, 0.5]
+    rates = torch.tensor([1e-3, 2e-3, 4e-3]).repeat_interleave(2)
+    expected = torch.tensor(reached)[:, None] * rates
+    torch.testing.assert_close(torch.tensor(watch.rates), expected)
+
+
+def test_without_a_bound_no_gradient_is_clipped(tmp_path, offline):
+    watch = Gradients()
+    learn(tmp_path, optimiser=Optimiser(gradient_clip=None), callbacks=[watch], **offline)
+    for before, after in zip(watch.before, watch.after, strict=True):
+        assert max(float(gradient.norm()) for gradient in before) > 3
+        assert all(map(torch.equal, before, after))
+
+
+def test_an_update_is_a_step_of_laprop_by_hand(tmp_path, offline):
+    """Both averages corrected: the first step is lr times the sign of the gradient."""
+    kept = {}
+
+    class Keep(L.Callback):
+        def on_before_optimizer_step(self, trainer, module, optimizer):
+            for name, parameter in module.agent.named_parameters():
+                kept[name] = parameter.detach().clone(), parameter.grad
+
+    optimiser = Optimiser(name="laprop", learning_rate=1e-2, gradient_clip=None)
+    agent = small_agent()
+    run = learn(
+        tmp_path, agent=agent, updates=1, optimiser=optimiser, callbacks=[Keep()], **offline
+    )
+    after, clipped = dict(run.agent.named_parameters()), 0
+    for name, (weight, gradient) in kept.items():
+        step = weight
+        if gradient is not None:
+            step = weight - 1e-2 * gradient.sign()
+            clipped += float(gradient.norm() / weight.norm().clamp(min=1e-3)) > 0.3
+        torch.testing.assert_close(after[name], step, rtol=1e-5, atol=1e-6, msg=name)
+    assert clipped > 3
+
+
+def test_laprop_has_no_weight_decay():
+    with pytest.raises(ValueError, match=r"weight_decay=0\.1 with name=laprop, which has none"):
+        Optimiser(name="laprop", weight_decay=0.1)
+    with pytest.raises(ValueError, match=r"optimiser: agc=0\.0: choose a number above 0"):
+        Optimiser(name="laprop", agc=0.0)
+
+
 def test_an_update_is_a_step_of_adamw_by_hand(tmp_path, offline):
     """m = (1 - b1) g and v = (1 - b2) g^2, both corrected: the first step is lr g / (|g| + eps)."""
     kept = {}

@@ -2,12 +2,14 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from worldmodels.nn.blocks import MLP, zero_init
-from worldmodels.nn.distributions import OneHotStraightThrough, TanhNormal
+from worldmodels.nn.blocks import MLP, LayerNorm, Norm
+from worldmodels.nn.distributions import DiagonalGaussian, OneHotStraightThrough, TanhNormal
 from worldmodels.types import ActionSpace, Distribution
 
 IMITATION_WEIGHT = 4.0
@@ -15,7 +17,11 @@ IMITATION_WEIGHT = 4.0
 
 
 class ActorNetwork(nn.Module, ABC):
-    """A stochastic policy. Its last layer starts at zero, so that it begins without preference."""
+    """A stochastic policy.
+
+    Subclasses take ``(feature_dim, action_dim, hidden, layers, norm, outscale)`` first. By default
+    the last layer starts at zero, so that a policy begins without preference.
+    """
 
     @abstractmethod
     def forward(self, feature: Float[Tensor, "*batch F"]) -> Distribution:
@@ -38,6 +44,8 @@ class ContinuousActor(ActorNetwork):
         action_dim: A.
         hidden: width of the hidden layers.
         layers: number of hidden layers.
+        norm: of the hidden layers.
+        outscale: factor on the last layer's initial weights.
         mean_bound: the largest mean before the tanh.
         min_std: floor of the standard deviation before the tanh.
     """
@@ -48,13 +56,14 @@ class ContinuousActor(ActorNetwork):
         action_dim: int,
         hidden: int,
         layers: int,
+        norm: Callable[[int], Norm] = LayerNorm,
+        outscale: float = 0.0,
         mean_bound: float = 2.0,
         min_std: float = 0.1,
     ):
         super().__init__()
         self.mean_bound, self.min_std = mean_bound, min_std
-        self.net = MLP(feature_dim, 2 * action_dim, hidden, layers)
-        zero_init(self.net.output)
+        self.net = MLP(feature_dim, 2 * action_dim, hidden, layers, norm=norm, outscale=outscale)
 
     def forward(self, feature: Float[Tensor, "*batch F"]) -> TanhNormal:
         # Under mixed precision too: bfloat16 has too few digits near the tanh's ends.
@@ -80,6 +89,64 @@ class ContinuousActor(ActorNetwork):
         return IMITATION_WEIGHT * error - spread.log_prob(action)  # *batch
 
 
+class BoundedNormalActor(ActorNetwork):
+    """A normal whose mean is in (-1, 1) and whose standard deviation is in (0.1, 1).
+
+    Samples are not squashed: they leave [-1, 1], the environment clips them, and the entropy is the
+    normal's own. The dynamics must read them as what they do, as ``BlockRSSM`` does.
+
+    Args:
+        feature_dim: F.
+        action_dim: A.
+        hidden: width of the hidden layers.
+        layers: number of hidden layers.
+        norm: of the hidden layers.
+        outscale: factor on the last layer's initial weights.
+        min_std: the least standard deviation.
+        max_std: the largest one.
+
+    Reference: Hafner et al., 2025 (DreamerV3, Nature), released code.
+    """
+
+    def __init__(
+        self,
+        feature_dim: int,
+        action_dim: int,
+        hidden: int,
+        layers: int,
+        norm: Callable[[int], Norm] = LayerNorm,
+        outscale: float = 0.0,
+        min_std: float = 0.1,
+        max_std: float = 1.0,
+    ):
+        super().__init__()
+        if not 0 < min_std < max_std:
+            raise ValueError(
+                f"BoundedNormalActor: min_std={min_std}, max_std={max_std}: choose "
+                "0 < min_std < max_std"
+            )
+        self.min_std, self.max_std = min_std, max_std
+        self.net = MLP(feature_dim, 2 * action_dim, hidden, layers, norm=norm, outscale=outscale)
+
+    def forward(self, feature: Float[Tensor, "*batch F"]) -> DiagonalGaussian:
+        raw = self.net(feature)  # *batch 2A
+        mean, std = raw.to(torch.promote_types(raw.dtype, torch.float32)).chunk(2, -1)
+        share = torch.sigmoid(std + 2)  # *batch A
+        return DiagonalGaussian(mean.tanh(), self.min_std + (self.max_std - self.min_std) * share)
+
+    def imitation_loss(
+        self, feature: Float[Tensor, "*batch F"], action: Float[Tensor, "*batch A"]
+    ) -> Float[Tensor, "*batch"]:
+        """Squared error of the mean, plus the negative log-likelihood with the mean held fixed.
+
+        Reference: Seitzer et al., 2022 (pitfalls of heteroscedastic uncertainty estimation).
+        """
+        policy = self(feature)
+        error = (policy.mean - action).square().sum(-1)  # *batch
+        spread = DiagonalGaussian(policy.mean.detach(), policy.std)
+        return IMITATION_WEIGHT * error - spread.log_prob(action)  # *batch
+
+
 class DiscreteActor(ActorNetwork):
     """A categorical distribution mixed with a share of the uniform one.
 
@@ -88,18 +155,26 @@ class DiscreteActor(ActorNetwork):
         action_dim: A.
         hidden: width of the hidden layers.
         layers: number of hidden layers.
+        norm: of the hidden layers.
+        outscale: factor on the last layer's initial weights.
         unimix: share of the uniform distribution, so that every choice keeps a probability.
 
     Reference: Hafner et al., 2023 (DreamerV3), section on the actor (unimix).
     """
 
     def __init__(
-        self, feature_dim: int, action_dim: int, hidden: int, layers: int, unimix: float = 0.01
+        self,
+        feature_dim: int,
+        action_dim: int,
+        hidden: int,
+        layers: int,
+        norm: Callable[[int], Norm] = LayerNorm,
+        outscale: float = 0.0,
+        unimix: float = 0.01,
     ):
         super().__init__()
         self.unimix = unimix
-        self.net = MLP(feature_dim, action_dim, hidden, layers)
-        zero_init(self.net.output)
+        self.net = MLP(feature_dim, action_dim, hidden, layers, norm=norm, outscale=outscale)
 
     def forward(self, feature: Float[Tensor, "*batch F"]) -> OneHotStraightThrough:
         logits = self.net(feature).float()  # *batch A
@@ -112,10 +187,19 @@ class DiscreteActor(ActorNetwork):
         return -self(feature).log_prob(action)  # *batch
 
 
+ActorFactory = Callable[[int, int, int, int, Callable[[int], Norm], float], ActorNetwork]
+"""An actor's class: ``(feature_dim, action_dim, hidden, layers, norm, outscale)`` to an actor."""
+
+
 def make_actor(
-    feature_dim: int, action_space: ActionSpace, hidden: int, layers: int, min_std: float = 0.1
+    feature_dim: int,
+    action_space: ActionSpace,
+    hidden: int,
+    layers: int,
+    continuous: ActorFactory = ContinuousActor,
+    norm: Callable[[int], Norm] = LayerNorm,
+    outscale: float = 0.0,
 ) -> ActorNetwork:
-    """The actor for an action space: ``DiscreteActor``, or ``ContinuousActor`` with ``min_std``."""
-    if action_space.discrete:
-        return DiscreteActor(feature_dim, action_space.dim, hidden, layers)
-    return ContinuousActor(feature_dim, action_space.dim, hidden, layers, min_std=min_std)
+    """The actor for an action space: ``continuous``, or ``DiscreteActor`` for discrete actions."""
+    chosen = DiscreteActor if action_space.discrete else continuous
+    return chosen(feature_dim, action_space.dim, hidden, layers, norm, outscale)

@@ -120,6 +120,12 @@ def sample_starts(
     return StartStates(state, (~batch.is_terminal).flatten()[chosen].float())
 
 
+def all_starts(batch: Batch, posterior: State) -> StartStates:
+    """All of a batch's states in their order, ``B T ... -> (B T) ...``, without history."""
+    state = flatten_state(detach_state(posterior))
+    return StartStates(state, (~batch.is_terminal).flatten().float())
+
+
 def detached(module: Module) -> Module:
     """A copy that shares the module's numbers, and whose parameters receive no gradient.
 

@@ -59,8 +59,9 @@ class ReturnScale(nn.Module):
     that noise is not amplified where rewards are sparse.
 
     Args:
-        rate: of the moving average; the first returns are taken as they are.
+        rate: of the moving average.
         floor: the least scale.
+        debias: the first returns are taken as they are; else the average begins at 0.
 
     Reference: Hafner et al., 2023 (DreamerV3), equations 11 and 12.
     """
@@ -69,9 +70,9 @@ class ReturnScale(nn.Module):
     high: Tensor
     started: Tensor
 
-    def __init__(self, rate: float = 0.01, floor: float = 1.0):
+    def __init__(self, rate: float = 0.01, floor: float = 1.0, debias: bool = True):
         super().__init__()
-        self.rate, self.floor = rate, floor
+        self.rate, self.floor, self.debias = rate, floor, debias
         # Buffers, so that a checkpoint holds them.
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("high", torch.zeros(()))
@@ -83,7 +84,7 @@ class ReturnScale(nn.Module):
         numbers = returns.detach().flatten().to(self.low.dtype)  # N*H
         shares = torch.tensor([0.05, 0.95], dtype=numbers.dtype, device=numbers.device)  # 2
         low, high = numbers.quantile(shares)  # scalars
-        rate = torch.where(self.started, self.rate, 1.0)
+        rate = torch.where(self.started, self.rate, 1.0) if self.debias else self.rate
         self.low.lerp_(low, rate)
         self.high.lerp_(high, rate)
         self.started.fill_(True)

@@ -1,12 +1,13 @@
 """Soft actor-critic, for continuous and for discrete actions."""
 
 import math
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from worldmodels.behaviours.actors import make_actor
+from worldmodels.behaviours.actors import ContinuousActor, make_actor
 from worldmodels.behaviours.algorithm import Algorithm
 from worldmodels.behaviours.base import ParameterGroup, detached
 from worldmodels.behaviours.q_values import DoubleQ
@@ -65,7 +66,9 @@ class SAC(Algorithm):
         super().__init__()
         check_above("SAC", 0, temperature=temperature, value_scale=value_scale, min_std=min_std)
         self.target_entropy = _checked_entropy(target_entropy, action_space)
-        self.actor = make_actor(feature_dim, action_space, hidden, layers, min_std)
+        self.actor = make_actor(
+            feature_dim, action_space, hidden, layers, partial(ContinuousActor, min_std=min_std)
+        )
         self.critics = DoubleQ(feature_dim, action_space, hidden, layers, tau, value_scale)
         self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
         self.learning_rates = actor_learning_rate, critic_learning_rate, temperature_learning_rate

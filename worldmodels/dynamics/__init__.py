@@ -1,6 +1,7 @@
 """Latent dynamics: how a state moves under an action, and how a frame corrects it."""
 
 from worldmodels.dynamics.base import Dynamics
+from worldmodels.dynamics.block_rssm import BlockRSSM
 from worldmodels.dynamics.ensemble import (
     CategoricalEnsembleRSSM,
     EnsembleRSSM,
@@ -13,6 +14,7 @@ from worldmodels.dynamics.rssm import RSSM, CategoricalRSSM, GaussianRSSM, RSSMS
 __all__ = [
     "RSSM",
     "TS1",
+    "BlockRSSM",
     "CategoricalEnsembleRSSM",
     "CategoricalRSSM",
     "Dynamics",

@@ -10,8 +10,9 @@ Only ``deter -> posterior sample -> next deter`` is sequential; everything else 
 actions and embeddings, prior parameters) is computed for all time steps at once.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -32,35 +33,36 @@ class RSSMState(NamedTuple):
     params: Float[Tensor, "*batch P"]
 
 
-class RSSM(Dynamics):
-    """A GRU memory with a stochastic latent; use a subclass that names the latent.
+class RecurrentStateSpace(Dynamics):
+    """What all RSSMs share: a memory, a prior and a posterior of a stochastic latent, the loops.
 
-    ``observe`` and ``predict`` run in float32 whatever the mixed precision around them: at the
-    sizes of training the casts cost more than the arithmetic saves. ``predict_steps`` follows it.
+    Subclasses build the layers and define ``_advance``. ``observe`` and ``predict`` run in float32
+    whatever the mixed precision around them: at the sizes of training the casts cost more than the
+    arithmetic saves. ``predict_steps`` follows it.
 
-    Reference: Hafner et al., 2019 (PlaNet), equation 4.
+    Attributes:
+        latent: the stochastic latent.
+        deter_dim: D, size of the memory.
+        action_in: what of the transition depends on the action alone.
+        prior_net: memory to the prior's network output.
+        deter_in: the memory's share of the posterior's hidden layer.
+        embed_in: the embedding's share of it.
+        posterior_norm: norm of that layer.
+        posterior_out: hidden layer to the posterior's network output.
     """
 
-    def __init__(self, embed_dim: int, action_dim: int, latent: Latent, deter: int, hidden: int):
-        super().__init__()
-        self.latent, self.deter_dim = latent, deter
-        self.feature_dim = deter + latent.dim
-        self.stoch_in = nn.Linear(latent.dim, hidden)
-        self.action_in = nn.Linear(action_dim, hidden, bias=False)
-        self.input_norm = LayerNorm(hidden)
-        self.cell = NormGRUCell(hidden, deter)
-        self.prior_net = MLP(deter, latent.raw_dim, hidden=hidden, layers=1)
-        self.deter_in = nn.Linear(deter, hidden)
-        self.embed_in = nn.Linear(embed_dim, hidden, bias=False)
-        self.posterior_norm = LayerNorm(hidden)
-        self.posterior_out = nn.Linear(hidden, latent.raw_dim)
-        for layer in (self.stoch_in, self.action_in, self.deter_in, self.embed_in):
-            initialise(layer)
-        initialise(self.posterior_out)
+    latent: Latent
+    deter_dim: int
+    action_in: Any
+    prior_net: nn.Module
+    deter_in: nn.Linear
+    embed_in: nn.Linear
+    posterior_norm: nn.Module
+    posterior_out: nn.Linear
 
     def initial(self, batch: int) -> RSSMState:
         """Zero memory, zero sample."""
-        like = self.stoch_in.weight
+        like = self.deter_in.weight
         raw = like.new_zeros(batch, self.latent.raw_dim)
         return RSSMState(
             like.new_zeros(batch, self.deter_dim),
@@ -104,7 +106,7 @@ class RSSM(Dynamics):
             batch, steps = is_first.shape
             fresh = self.initial(batch)
             previous = fresh if state is None else state
-            embeds = self.embed_in(embed.float()).unbind(1)  # T times B X
+            embeds = self.embed_in(embed.to(fresh.deter.dtype)).unbind(1)  # T times B X
             actions = self.action_in(action * (~is_first)[..., None]).unbind(1)  # T times B X
             noise = self.latent.noise((steps, batch), fresh.stoch)  # T B S
             # Batches without a reset inside are common: skip the blend there.
@@ -125,6 +127,55 @@ class RSSM(Dynamics):
         """The base loop in float32."""
         with torch.autocast(actions.device.type, enabled=False):
             return super().predict(state, actions, plans)
+
+    def predict_steps(
+        self, state: RSSMState, actions: Float[Tensor, "N H A"], plans: int = 1
+    ) -> Iterator[RSSMState]:
+        """The base loop with all its noise drawn at once."""
+        count, steps = actions.shape[:2]
+        noise = self.shared(self.latent.noise((steps, count // plans), state.stoch), plans)  # H N S
+        deter, stoch = state.deter, state.stoch
+        for action, drawn in zip(self.action_in(actions).unbind(1), noise, strict=True):
+            deter = self._advance(deter, stoch, action)  # N D
+            params = self.latent.params(self.prior_net(deter))  # N P
+            stoch = self.latent.sample(params, drawn)  # N S
+            yield RSSMState(deter, stoch, params)
+
+    @abstractmethod
+    def _advance(self, deter: Tensor, stoch: Tensor, projected_action: Tensor) -> Tensor:
+        """The next memory, from the last state and ``action_in(action)``."""
+
+    def _posterior_params(self, deter: Tensor, projected_embed: Tensor) -> Tensor:
+        hidden = self.posterior_norm(self.deter_in(deter) + projected_embed)
+        return self.latent.params(self.posterior_out(F.silu(hidden)))
+
+    def _sampled(self, deter: Tensor, params: Tensor) -> RSSMState:
+        noise = self.latent.noise(tuple(deter.shape[:-1]), deter)
+        return RSSMState(deter, self.latent.sample(params, noise), params)
+
+
+class RSSM(RecurrentStateSpace):
+    """A GRU memory with a stochastic latent; use a subclass that names the latent.
+
+    Reference: Hafner et al., 2019 (PlaNet), equation 4.
+    """
+
+    def __init__(self, embed_dim: int, action_dim: int, latent: Latent, deter: int, hidden: int):
+        super().__init__()
+        self.latent, self.deter_dim = latent, deter
+        self.feature_dim = deter + latent.dim
+        self.stoch_in = nn.Linear(latent.dim, hidden)
+        self.action_in = nn.Linear(action_dim, hidden, bias=False)
+        self.input_norm = LayerNorm(hidden)
+        self.cell = NormGRUCell(hidden, deter)
+        self.prior_net = MLP(deter, latent.raw_dim, hidden=hidden, layers=1)
+        self.deter_in = nn.Linear(deter, hidden)
+        self.embed_in = nn.Linear(embed_dim, hidden, bias=False)
+        self.posterior_norm = LayerNorm(hidden)
+        self.posterior_out = nn.Linear(hidden, latent.raw_dim)
+        for layer in (self.stoch_in, self.action_in, self.deter_in, self.embed_in):
+            initialise(layer)
+        initialise(self.posterior_out)
 
     def predict_steps(
         self, state: RSSMState, actions: Float[Tensor, "N H A"], plans: int = 1
@@ -151,14 +202,6 @@ class RSSM(Dynamics):
     def _advance(self, deter: Tensor, stoch: Tensor, projected_action: Tensor) -> Tensor:
         hidden = F.silu(self.input_norm(self.stoch_in(stoch) + projected_action))
         return self.cell(self.cell.project(hidden), deter)
-
-    def _posterior_params(self, deter: Tensor, projected_embed: Tensor) -> Tensor:
-        hidden = self.posterior_norm(self.deter_in(deter) + projected_embed)
-        return self.latent.params(self.posterior_out(F.silu(hidden)))
-
-    def _sampled(self, deter: Tensor, params: Tensor) -> RSSMState:
-        noise = self.latent.noise(tuple(deter.shape[:-1]), deter)
-        return RSSMState(deter, self.latent.sample(params, noise), params)
 
 
 class GaussianRSSM(RSSM):

@@ -1,9 +1,11 @@
-"""Building blocks: multilayer perceptron, layer-normed GRU cell, and weight initialisation."""
+"""Building blocks: perceptron, norms, block-diagonal layer, GRU cell, weight initialisation."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import pairwise
 
 import torch
+from einops import pack, rearrange, unpack
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -50,7 +52,15 @@ def _fan_in(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> int:
     return layer.in_channels // layer.groups * taps
 
 
-class LayerNorm(nn.LayerNorm):
+class Norm(nn.Module, ABC):
+    """A norm over the last axis; subclasses take its size first."""
+
+    @abstractmethod
+    def forward(self, x: Float[Tensor, "*batch X"]) -> Float[Tensor, "*batch X"]:
+        """Normalises every row."""
+
+
+class LayerNorm(nn.LayerNorm, Norm):
     """A layer norm in the precision of its weights, also where autocast hands it less.
 
     On a CPU norm and activation take less time than in bfloat16, casts included.
@@ -59,6 +69,28 @@ class LayerNorm(nn.LayerNorm):
     def forward(self, x: Float[Tensor, "*batch X"]) -> Float[Tensor, "*batch X"]:
         """Zero mean and unit variance over the last axis, then scaled and shifted."""
         return super().forward(x.to(self.weight.dtype))
+
+
+class RMSNorm(Norm):
+    """Divides by the root mean square, then scales; in the precision of its weights.
+
+    There is no shift. Under autocast it computes in float32, as ``LayerNorm`` does.
+
+    Args:
+        size: of the last axis.
+        eps: added to the mean square.
+
+    Reference: Zhang and Sennrich, 2019; Hafner et al., 2025 (DreamerV3, Nature), released code.
+    """
+
+    def __init__(self, size: int, eps: float = 1e-4):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(size))
+
+    def forward(self, x: Float[Tensor, "*batch X"]) -> Float[Tensor, "*batch X"]:
+        """Unit mean square over the last axis, then scaled."""
+        return F.rms_norm(x.to(self.weight.dtype), self.weight.shape, self.weight, self.eps)
 
 
 class SiLU(nn.Module):
@@ -74,6 +106,15 @@ class MLP(nn.Module):
 
     With ``layers=0`` it is that last linear layer alone.
 
+    Args:
+        in_dim: size of the input's last axis.
+        out_dim: size of the output's last axis.
+        hidden: width of the hidden layers.
+        layers: number of hidden layers.
+        activation: called without arguments.
+        norm: called with the width.
+        outscale: factor on the last layer's initial weights; with 0 it answers 0.
+
     Attributes:
         output: the last linear layer (for ``zero_init``).
     """
@@ -85,7 +126,8 @@ class MLP(nn.Module):
         hidden: int = 256,
         layers: int = 2,
         activation: Callable[[], nn.Module] = SiLU,
-        norm: Callable[[int], nn.Module] = LayerNorm,
+        norm: Callable[[int], Norm] = LayerNorm,
+        outscale: float = 1.0,
     ):
         super().__init__()
         widths = [in_dim] + [hidden] * layers
@@ -96,10 +138,52 @@ class MLP(nn.Module):
         self.hidden = nn.Sequential(*stack)
         self.output = nn.Linear(widths[-1], out_dim)
         initialise(self)
+        if outscale == 0:
+            zero_init(self.output)
+        else:
+            self.output.weight.data *= outscale
 
     def forward(self, x: Float[Tensor, "*batch X"]) -> Float[Tensor, "*batch Y"]:
         """Maps the last axis from ``in_dim`` to ``out_dim``."""
         return self.output(self.hidden(x))
+
+
+class BlockLinear(nn.Module):
+    """A linear layer whose matrix is block-diagonal: each group of outputs reads its own inputs.
+
+    Args:
+        in_dim: size of the input's last axis, G groups of equal size one after the other.
+        out_dim: size of the output's last axis, in G groups as well.
+        groups: G.
+        outscale: factor on the initial weights.
+
+    Raises:
+        ValueError: when a size does not divide into so many groups.
+
+    Reference: Hafner et al., 2025 (DreamerV3, Nature), section on the world model.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, groups: int, outscale: float = 1.0):
+        super().__init__()
+        if groups < 1 or in_dim % groups or out_dim % groups:
+            raise ValueError(
+                f"BlockLinear: groups={groups} must divide both in_dim={in_dim} and "
+                f"out_dim={out_dim}: choose sizes that are multiples of it"
+            )
+        self.groups = groups
+        self.weight = nn.Parameter(torch.empty(groups, in_dim // groups, out_dim // groups))
+        self.bias = nn.Parameter(torch.zeros(out_dim))
+        # The released code counts the inputs of all groups as the fan-in of each output.
+        truncated_normal_init(self.weight, in_dim)
+        self.weight.data *= outscale
+
+    def forward(self, x: Float[Tensor, "*batch X"]) -> Float[Tensor, "*batch Y"]:
+        """Maps every group of the last axis by its own matrix."""
+        rows, batch = pack([x], "* X")
+        rows = rearrange(rows, "N (G I) -> G N I", G=self.groups)
+        bias = rearrange(self.bias, "(G O) -> G 1 O", G=self.groups)
+        out = rearrange(torch.baddbmm(bias, rows, self.weight), "G N O -> N (G O)")
+        return unpack(out, batch, "* Y")[0]
 
 
 def rounded(x: Tensor) -> Tensor:

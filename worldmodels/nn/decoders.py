@@ -1,16 +1,22 @@
 """Features to images: the contract, and the mirror image of the convolutional encoder."""
 
 from abc import ABC, abstractmethod
+from itertools import pairwise
+from math import gcd
 
 import torch
 from einops import pack, rearrange, unpack
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from worldmodels.nn.blocks import initialise, zero_init
+from worldmodels.nn.blocks import MLP, BlockLinear, RMSNorm, initialise, zero_init
 from worldmodels.nn.encoders import (
+    CHANNELS,
     ChannelNorm,
+    ChannelRMSNorm,
     check_image_shape,
+    check_odd,
+    pooled_sides,
     resolve_stages,
 )
 from worldmodels.types import ObsShape
@@ -99,4 +105,92 @@ class ConvDecoder(Decoder):
             squares = {"p": self.upscale, "q": self.upscale}
             images = rearrange(images, "B (C p q) h w -> B C (h p) (w q)", **squares)
             images = images[..., : self.obs_shape[1], : self.obs_shape[2]]
+        return unpack(images, batch, "* C h w")[0]
+
+
+class BlockDecoder(Decoder):
+    """Memory and latent meet in a small image, which is doubled four times and ends in a sigmoid.
+
+    The memory (the first ``deter`` numbers of a feature) is drawn by a block-diagonal layer, the
+    rest by a perceptron; their sum is a small image of ``4 * depth`` channels. A doubling repeats
+    every pixel, then convolves. Images are in [0, 1]: give the model ``pixels: UnitRange``.
+
+    Args:
+        feature_dim: F.
+        obs_shape: ``(C, h, w)`` with sides that are multiples of 16.
+        depth: unit of the channels, which are 4, 4, 3 and 2 times as many.
+        units: half of the perceptron's width.
+        deter: size of the memory at a feature's beginning; when None, four fifths of the feature
+            in whole blocks, as in every size of the paper.
+        blocks: of the layer that reads the memory.
+        kernel: odd size of every convolution's window.
+
+    Raises:
+        ValueError: when a size does not fit.
+
+    Reference: Hafner et al., 2025 (DreamerV3, Nature), released code.
+    """
+
+    def __init__(
+        self,
+        feature_dim: int,
+        obs_shape: ObsShape,
+        depth: int = 16,
+        units: int = 256,
+        deter: int | None = None,
+        blocks: int = 8,
+        kernel: int = 5,
+    ):
+        super().__init__()
+        self.height, self.width = pooled_sides(obs_shape)
+        check_odd("BlockDecoder", kernel)
+        self.deter = 4 * feature_dim // (5 * blocks) * blocks if deter is None else deter
+        if not 0 < self.deter < feature_dim or self.deter % blocks:
+            raise ValueError(
+                f"BlockDecoder: deter={self.deter} of feature_dim={feature_dim}: give the "
+                f"dynamics' deter, a multiple of blocks={blocks} below feature_dim"
+            )
+        channels = [depth * count for count in reversed(CHANNELS)]
+        if channels[0] % blocks:
+            raise ValueError(
+                f"BlockDecoder: depth={depth} makes {channels[0]} channels, which do not divide "
+                f"into blocks={blocks}: choose a multiple of {blocks // gcd(blocks, CHANNELS[-1])}"
+            )
+        small = channels[0] * self.height * self.width
+        self.blocks = blocks
+        self.from_deter = BlockLinear(self.deter, small, blocks)
+        rest = feature_dim - self.deter
+        self.from_stoch = MLP(rest, small, hidden=2 * units, layers=1, norm=RMSNorm)
+        self.seed_norm = nn.Sequential(ChannelRMSNorm(channels[0]), nn.SiLU())
+        self.stages = nn.Sequential()
+        for before, after in pairwise(channels):
+            self.stages.append(
+                nn.Sequential(
+                    nn.Upsample(scale_factor=2),
+                    nn.Conv2d(before, after, kernel, padding=kernel // 2),
+                    ChannelRMSNorm(after),
+                    nn.SiLU(),
+                )
+            )
+        self.output = nn.Sequential(
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(channels[-1], obs_shape[0], kernel, padding=kernel // 2),
+        )
+        initialise(self)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch C h w"]:
+        """Images in [0, 1] under any leading axes."""
+        features, batch = pack([feature], "* F")
+        deter, stoch = features.split([self.deter, features.shape[-1] - self.deter], -1)
+        sides = {"h": self.height, "w": self.width}
+        # A block of the memory draws some of the channels at every place.
+        drawn = rearrange(
+            self.from_deter(deter), "B (G h w C) -> B (G C) h w", G=self.blocks, **sides
+        )
+        small = drawn + rearrange(self.from_stoch(stoch), "B (h w C) -> B C h w", **sides)
+        small = small.contiguous(memory_format=torch.channels_last)
+        images = self.output(self.stages(self.seed_norm(small)))  # B C h w
+        # Never in bfloat16, where values near 1 are further apart than two bytes.
+        images = images.to(torch.promote_types(images.dtype, torch.float32)).sigmoid()
         return unpack(images, batch, "* C h w")[0]

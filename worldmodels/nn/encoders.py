@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from worldmodels.nn.blocks import initialise
+from worldmodels.nn.blocks import RMSNorm, initialise
 from worldmodels.types import ObsShape
 
 
@@ -38,6 +38,15 @@ class ChannelNorm(nn.LayerNorm):
     def forward(self, input: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
         """Normalises each pixel's channels."""
         pixels = super().forward(rearrange(input, "B C h w -> B h w C"))
+        return rearrange(pixels, "B h w C -> B C h w")
+
+
+class ChannelRMSNorm(RMSNorm):
+    """RMS norm over the channels of each pixel."""
+
+    def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+        """Divides each pixel's channels by their root mean square."""
+        pixels = super().forward(rearrange(x, "B C h w -> B h w C"))
         return rearrange(pixels, "B h w C -> B C h w")
 
 
@@ -133,3 +142,75 @@ class ConvEncoder(Encoder):
         images = images.contiguous(memory_format=torch.channels_last)
         embed = rearrange(self.stages(images), "B C h w -> B (h w C)")
         return unpack(embed, batch, "* E")[0]
+
+
+HALVINGS = 4
+"""How often ``PoolEncoder`` halves a frame, and ``BlockDecoder`` doubles one."""
+
+CHANNELS = (2, 3, 4, 4)
+"""Channels after each halving, in units of ``depth``."""
+
+
+def pooled_sides(obs_shape: ObsShape) -> tuple[int, int]:
+    """Height and width of a frame after all halvings.
+
+    Raises:
+        ValueError: when a side does not divide by 16.
+    """
+    height, width = obs_shape[1:]
+    if min(height, width) < 2**HALVINGS or height % 2**HALVINGS or width % 2**HALVINGS:
+        raise ValueError(
+            f"obs_shape={tuple(obs_shape)}: PoolEncoder and BlockDecoder halve a frame "
+            f"{HALVINGS} times, so its sides must be multiples of {2**HALVINGS}: resize it to "
+            f"{tuple(max(1, round(side / 2**HALVINGS)) * 2**HALVINGS for side in (height, width))}"
+        )
+    return height // 2**HALVINGS, width // 2**HALVINGS
+
+
+class PoolEncoder(Encoder):
+    """Four times convolution, 2x2 max pool, RMS norm and SiLU, then flattened.
+
+    It reads images in [0, 1] (``pixels: UnitRange``) and centres them at 0 itself.
+
+    Args:
+        obs_shape: ``(C, h, w)`` with sides that are multiples of 16.
+        depth: unit of the channels, which are 2, 3, 4 and 4 times as many.
+        kernel: odd size of every convolution's window.
+
+    Raises:
+        ValueError: when a side or ``kernel`` does not fit.
+
+    Reference: Hafner et al., 2025 (DreamerV3, Nature), released code.
+    """
+
+    def __init__(self, obs_shape: ObsShape, depth: int = 16, kernel: int = 5):
+        super().__init__()
+        height, width = pooled_sides(obs_shape)
+        check_odd("PoolEncoder", kernel)
+        channels = [obs_shape[0]] + [depth * count for count in CHANNELS]
+        self.stages = nn.Sequential()
+        for before, after in pairwise(channels):
+            conv = nn.Conv2d(before, after, kernel, padding=kernel // 2)
+            self.stages.append(
+                nn.Sequential(conv, nn.MaxPool2d(2), ChannelRMSNorm(after), nn.SiLU())
+            )
+        initialise(self)
+        self.stages.to(memory_format=torch.channels_last)
+        self.embed_dim = channels[-1] * height * width
+
+    def forward(self, image: Float[Tensor, "*batch C h w"]) -> Float[Tensor, "*batch E"]:
+        """Embeds images in [0, 1] under any leading axes."""
+        images, batch = pack([image - 0.5], "* C h w")
+        images = images.contiguous(memory_format=torch.channels_last)
+        embed = rearrange(self.stages(images), "B C h w -> B (h w C)")
+        return unpack(embed, batch, "* E")[0]
+
+
+def check_odd(owner: str, kernel: int) -> None:
+    """Refuses windows without a middle.
+
+    Raises:
+        ValueError: naming the owner, the size and the fix.
+    """
+    if kernel < 1 or kernel % 2 == 0:
+        raise ValueError(f"{owner}: kernel={kernel}: choose an odd window such as 5")

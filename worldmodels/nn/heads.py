@@ -1,12 +1,13 @@
 """Heads that read a latent feature: reward, value and continuation."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from worldmodels.nn.blocks import MLP, zero_init
+from worldmodels.nn.blocks import MLP, LayerNorm, Norm
 from worldmodels.nn.distributions import Bernoulli, TwoHot, symexp_bins
 
 
@@ -14,7 +15,7 @@ class Head(nn.Module, ABC):
     """A scalar prediction from a feature.
 
     Subclasses take ``feature_dim`` first, everything else has a default. An untrained head answers
-    0 (a continue head: 0.5), because its last layer starts at zero.
+    0 (a continue head: 0.5), because by default its last layer starts at zero.
     """
 
     @abstractmethod
@@ -29,12 +30,24 @@ class Head(nn.Module, ABC):
 
 
 class GaussianRewardHead(Head):
-    """A normal of unit variance: regression by half the squared error (the constant left out)."""
+    """A normal of unit variance: regression by half the squared error (the constant left out).
 
-    def __init__(self, feature_dim: int, hidden: int = 256, layers: int = 2):
+    Args:
+        feature_dim: F.
+        hidden: width of the hidden layers.
+        layers: number of hidden layers.
+        norm: of the hidden layers: ``LayerNorm`` or ``RMSNorm``.
+    """
+
+    def __init__(
+        self,
+        feature_dim: int,
+        hidden: int = 256,
+        layers: int = 2,
+        norm: Callable[[int], Norm] = LayerNorm,
+    ):
         super().__init__()
-        self.net = MLP(feature_dim, 1, hidden, layers)
-        zero_init(self.net.output)
+        self.net = MLP(feature_dim, 1, hidden, layers, norm=norm, outscale=0.0)
 
     def forward(self, feature: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
         """The mean."""
@@ -56,6 +69,7 @@ class TwoHotHead(Head):
         layers: number of hidden layers.
         bins: odd number of bins (41 is cheaper and enough where targets stay small).
         limit: symlog of the largest bin.
+        norm: of the hidden layers: ``LayerNorm`` or ``RMSNorm``.
 
     Reference: Hafner et al., 2023 (DreamerV3), equations 9 and 10.
     """
@@ -69,10 +83,10 @@ class TwoHotHead(Head):
         layers: int = 2,
         bins: int = 255,
         limit: float = 20.0,
+        norm: Callable[[int], Norm] = LayerNorm,
     ):
         super().__init__()
-        self.net = MLP(feature_dim, bins, hidden, layers)
-        zero_init(self.net.output)
+        self.net = MLP(feature_dim, bins, hidden, layers, norm=norm, outscale=0.0)
         self.register_buffer("bins", symexp_bins(bins, limit))
 
     def distribution(self, feature: Float[Tensor, "*batch F"]) -> TwoHot:
@@ -91,12 +105,26 @@ class TwoHotHead(Head):
 
 
 class ContinueHead(Head):
-    """The probability that the episode goes on (1 - terminal)."""
+    """The probability that the episode goes on (1 - terminal).
 
-    def __init__(self, feature_dim: int, hidden: int = 256, layers: int = 2):
+    Args:
+        feature_dim: F.
+        hidden: width of the hidden layers.
+        layers: number of hidden layers.
+        norm: of the hidden layers: ``LayerNorm`` or ``RMSNorm``.
+        outscale: factor on the last layer's initial weights; with 0 an untrained head answers 0.5.
+    """
+
+    def __init__(
+        self,
+        feature_dim: int,
+        hidden: int = 256,
+        layers: int = 2,
+        norm: Callable[[int], Norm] = LayerNorm,
+        outscale: float = 0.0,
+    ):
         super().__init__()
-        self.net = MLP(feature_dim, 1, hidden, layers)
-        zero_init(self.net.output)
+        self.net = MLP(feature_dim, 1, hidden, layers, norm=norm, outscale=outscale)
 
     def distribution(self, feature: Float[Tensor, "*batch F"]) -> Bernoulli:
         """The whole prediction."""

@@ -39,6 +39,21 @@ class HalfRange(PixelScaling):
         return _to_bytes(image.float() + 0.5)
 
 
+class UnitRange(PixelScaling):
+    """Bytes to [0, 1]: the scale of a decoder that ends in a sigmoid."""
+
+    def __init__(self, obs_shape: ObsShape):
+        super().__init__()
+
+    def forward(self, obs: UInt8[Tensor, "*batch C h w"]) -> Float[Tensor, "*batch C h w"]:
+        """Bytes / 255."""
+        return obs.float().div_(255)
+
+    def inverse(self, image: Float[Tensor, "*batch C h w"]) -> UInt8[Tensor, "*batch C h w"]:
+        """Rounds to the nearest byte."""
+        return _to_bytes(image.float())
+
+
 class Centered(PixelScaling):
     """Subtracts the data's mean image and scales the rest.
 

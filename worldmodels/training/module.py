@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from worldmodels.agent import Agent
 from worldmodels.behaviours.base import ParameterGroup
 from worldmodels.nn.decoders import ConvDecoder
+from worldmodels.training.optimisers import LaProp
 from worldmodels.training.overlap import Overlap
 from worldmodels.training.settings import Optimiser
 from worldmodels.types import Batch, Losses, State
@@ -43,7 +44,7 @@ class WorldModelModule(L.LightningModule):
     """Trains an agent's world model and, where it has one, its behaviour.
 
     Parts whose parameters are frozen (``requires_grad_(False)``) are kept as they are. No gradient
-    crosses between world model and behaviour, so one AdamW with a group of parameters for each
+    crosses between world model and behaviour, so one optimiser with a group of parameters for each
     part equals one optimiser for each.
 
     Args:
@@ -120,9 +121,10 @@ class WorldModelModule(L.LightningModule):
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         for group in self.parameter_groups():
-            nn.utils.clip_grad_norm_(group.parameters, self.optimiser.gradient_clip)
+            if self.optimiser.gradient_clip is not None:
+                nn.utils.clip_grad_norm_(group.parameters, self.optimiser.gradient_clip)
         for options in optimizer.param_groups:
-            options["lr"] = options["initial_lr"] * self._cooldown()
+            options["lr"] = options["initial_lr"] * self._warmup() * self._cooldown()
         optimizer.step()
         optimizer.zero_grad()
         if self.model_learns:
@@ -179,7 +181,7 @@ class WorldModelModule(L.LightningModule):
             self.world_model.encoder.requires_grad_(self.pretrains)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW in its fused form. The weights of products decay; biases, gains and scalars do not.
+        """AdamW in its fused form, or LaProp. The weights of products decay; all else does not.
 
         Reference: Hafner et al., 2023 (DreamerV3), released code (decay of kernels alone).
         """
@@ -190,6 +192,8 @@ class WorldModelModule(L.LightningModule):
                 groups.append(
                     {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay}
                 )
+        if self.optimiser.name == "laprop":
+            return LaProp(groups, agc=self.optimiser.agc)
         return torch.optim.AdamW(groups, fused=True)
 
     def parameter_groups(self) -> list[ParameterGroup]:
@@ -203,6 +207,10 @@ class WorldModelModule(L.LightningModule):
         if self.agent.behaviour is not None and self.behaviour_learns:
             groups += self.agent.behaviour.parameter_groups()
         return groups
+
+    def _warmup(self) -> float:
+        """The share of its learning rate that every part has yet."""
+        return min(1.0, self.update / self.optimiser.warmup) if self.optimiser.warmup else 1.0
 
     def _cooldown(self) -> float:
         """The share of its learning rate that every part has left."""

@@ -1,6 +1,7 @@
 """The settings of ``train``, grouped: each group is one argument of it and one part of a recipe."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from worldmodels.checks import check_above, check_at_least, check_between
 from worldmodels.replay.sampling import Sampler, Uniform
@@ -8,29 +9,45 @@ from worldmodels.replay.sampling import Sampler, Uniform
 
 @dataclass(frozen=True)
 class Optimiser:
-    """AdamW, with a group of parameters for each part.
+    """AdamW or LaProp, with a group of parameters for each part.
 
     Attributes:
+        name: ``adamw``, or ``laprop`` (``training/optimisers.py``).
         learning_rate: of the world model (a behaviour brings its own).
-        weight_decay: of every part's matrices and kernels; biases and norms do not decay.
+        weight_decay: of every part's matrices and kernels; biases and norms do not decay. LaProp
+            has none.
+        warmup: over so many first updates all learning rates rise linearly from zero.
         cooldown: over this share of a run's updates, its last ones, all learning rates fall
             linearly to zero: what the last batches would leave in the weights is averaged out.
-        gradient_clip: the largest norm of each part's gradient.
+        gradient_clip: the largest norm of each part's gradient; null clips nothing.
+        agc: LaProp's largest norm of a tensor's gradient, as a share of its weights' norm; null
+            clips nothing.
         accumulate: batches whose gradients make one update.
     """
 
     learning_rate: float = 6e-4
     weight_decay: float = 0.0
     cooldown: float = 0.0
-    gradient_clip: float = 100.0
+    gradient_clip: float | None = 100.0
     accumulate: int = 1
+    name: Literal["adamw", "laprop"] = "adamw"
+    warmup: int = 0
+    agc: float | None = 0.3
 
     def __post_init__(self) -> None:
         check_above("optimiser", 0, learning_rate=self.learning_rate)
-        check_above("optimiser", 0, gradient_clip=self.gradient_clip)
-        check_at_least("optimiser", 0, weight_decay=self.weight_decay)
+        for name in ("gradient_clip", "agc"):
+            bound = getattr(self, name)
+            if bound is not None:
+                check_above("optimiser", 0, **{name: bound})
+        check_at_least("optimiser", 0, weight_decay=self.weight_decay, warmup=self.warmup)
         check_at_least("optimiser", 1, accumulate=self.accumulate)
         check_between("optimiser", 0, 1, cooldown=self.cooldown)
+        if self.name == "laprop" and self.weight_decay:
+            raise ValueError(
+                f"optimiser: weight_decay={self.weight_decay} with name=laprop, which has none: "
+                "give 0, or name adamw"
+            )
 
 
 @dataclass(frozen=True)
