@@ -1,5 +1,6 @@
 """One thread for every test: small tensors gain nothing from more, and busy machines lose."""
 
+import jaxtyping
 import pytest
 import torch
 
@@ -18,6 +19,17 @@ DISTILL = [
     "--batches.batch_size=2", "--batches.batch_length=4", "--updates=1", "--round_updates=1",
     "--collect.prefill=20", "--evaluate.every=0",
 ]  # fmt: skip
+
+
+@pytest.fixture
+def without_shape_checks():
+    """Hundreds of updates go without shape checks, which take half of their time.
+
+    For tests that learn something: other tests meet every line of theirs with the checks.
+    """
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

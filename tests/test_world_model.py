@@ -204,6 +204,7 @@ def test_filter_is_one_step_of_observe():
     torch.testing.assert_close(whole.stoch[:, 0], state.stoch)
 
 
+@pytest.mark.usefixtures("without_shape_checks")
 def test_actions_line_up_with_the_rewards_they_cause():
     """Reward on arrival equals the action taken: only an unshifted model can learn it."""
     torch.manual_seed(0)

@@ -3,6 +3,7 @@
 The front door: every name below is imported when it is first used, for torch alone takes seconds.
 """
 
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -117,10 +118,16 @@ def __getattr__(name: str) -> Any:
     """
     if name not in _HOME:
         # Python itself asks for names such as __path__, and for modules that are not imported yet.
-        hint = "" if name.startswith("_") else f": {did_you_mean(name, __all__, 'see dir()')}"
+        hint = "" if name.startswith("_") else f": {_hint(name)}"
         raise AttributeError(f"module 'worldmodels' has no attribute '{name}'{hint}")
     value = globals()[name] = getattr(import_module(_HOME[name]), name)
     return value
+
+
+@cache
+def _hint(name: str) -> str:
+    """The name that may be meant: kept, since option parsers look for the same ones very often."""
+    return did_you_mean(name, __all__, "see dir()")
 
 
 def __dir__() -> list[str]:

@@ -258,6 +258,7 @@ def test_the_target_moves_by_its_rate():
         torch.testing.assert_close(new, old + 0.25)
 
 
+@pytest.mark.usefixtures("without_shape_checks")
 def test_the_value_on_the_chain_is_the_optimal_one():
     torch.manual_seed(0)
     model = chain(discount=0.8)
@@ -279,6 +280,7 @@ def test_the_value_on_the_chain_is_the_optimal_one():
     assert chosen[2:] == [1, 1, 1]
 
 
+@pytest.mark.usefixtures("without_shape_checks")
 @pytest.mark.parametrize("gradient", [Reinforce, DynamicsBackprop])
 def test_a_continuous_policy_finds_the_best_action_and_its_value(gradient):
     torch.manual_seed(0)
@@ -357,6 +359,7 @@ def test_curiosity_about_one_model_is_refused():
         behaviour.loss(model, batch, model.loss(batch)[1])
 
 
+@pytest.mark.usefixtures("without_shape_checks")
 def test_a_reward_of_ones_own_is_what_the_policy_maximises():
     torch.manual_seed(0)
     model = aim(discount=0.8)

@@ -255,14 +255,15 @@ CHAIN_ALGORITHMS = {
     "dqn": (200, partial(
         DQN, hidden=32, layers=1, learning_rate=2e-2, tau=0.2, exploration=0.4
     )),
-    "sac": (220, partial(
-        SAC, **FAST, tau=0.2, temperature=0.03, target_entropy=0.01,
-        temperature_learning_rate=3e-2,
+    "sac": (260, partial(
+        SAC, **FAST, tau=0.2, temperature=0.1, target_entropy=0.01,
+        temperature_learning_rate=2e-2,
     )),
     "ppo": (120, partial(PPO, **FAST, tau=0.2, refresh=3, entropy_coef=1e-2)),
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("without_shape_checks")
 @pytest.mark.parametrize("algorithm", CHAIN_ALGORITHMS)
 def test_the_value_on_the_chain_is_the_optimal_one(algorithm):
     torch.manual_seed(0)
@@ -286,6 +287,7 @@ AIM_ALGORITHMS = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("without_shape_checks")
 @pytest.mark.parametrize("algorithm", AIM_ALGORITHMS)
 def test_a_continuous_policy_finds_a_good_action_and_its_value(algorithm):
     torch.manual_seed(0)

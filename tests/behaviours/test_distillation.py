@@ -72,6 +72,7 @@ def rightwards(behaviour):
     return behaviour
 
 
+@pytest.mark.usefixtures("without_shape_checks")
 def test_the_student_gets_the_optimal_policy_and_value_from_a_teacher_that_looks_two_steps_ahead():
     torch.manual_seed(0)
     model, behaviour = chain(discount=0.8), student(query_every=2, tau=0.2)
@@ -207,6 +208,7 @@ def test_memory_draws_nothing_that_was_not_written():
     assert memory.draw(50).feature.unique().tolist() == [7]
 
 
+@pytest.mark.usefixtures("without_shape_checks")
 def test_a_continuous_student_copies_its_teacher_and_knows_the_value():
     torch.manual_seed(0)
     model, teacher = aim(discount=0.8), partial(RandomShooting, horizon=2, candidates=200)
