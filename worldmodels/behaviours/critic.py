@@ -75,12 +75,12 @@ class Critic(nn.Module):
 
         No gradient reaches features, returns or the target.
         """
-        prediction = self.head.distribution(feature.detach())
-        loss = -prediction.log_prob(returns.detach())  # *batch
+        feature, returns = feature.detach(), returns.detach()
         if not self.slow_regularizer:
-            return loss
-        slow = self.target(feature.detach())  # *batch
-        return loss - self.slow_regularizer * prediction.log_prob(slow)
+            return self.head.loss(feature, returns)  # *batch
+        # The head is asked once for both.
+        prediction, slow = self.head.distribution(feature), self.target(feature)
+        return -prediction.log_prob(returns) - self.slow_regularizer * prediction.log_prob(slow)
 
     def update_target(self) -> None:
         """Moves the target a little towards the head, unless that is frozen."""
