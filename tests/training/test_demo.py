@@ -1,7 +1,9 @@
 """The demo in tiny sizes: its story, its files, and where they go."""
 
 import json
+from functools import partial
 
+from worldmodels.evaluation.open_loop import open_loop
 from worldmodels.planning import CEM
 from worldmodels.training import demo as story
 from worldmodels.training.demo import demo
@@ -14,6 +16,7 @@ TINY = {
 def test_the_demo_writes_into_its_run_and_moves_an_earlier_one_aside(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     search = {"candidates": 4, "iterations": 1, "elites": 2}
+    monkeypatch.setattr(story, "open_loop", partial(open_loop, sequences=2))
     monkeypatch.setattr(story, "CEM", lambda space, *_, **__: CEM(space, 2, **search))
     run = tmp_path / "elsewhere" / "mine"
     run.mkdir(parents=True)
