@@ -192,11 +192,11 @@ def test_block_linear_is_a_block_diagonal_matrix(leading):
     assert layer.weight.shape == (3, 2, 3)
 
 
-def test_block_linear_counts_the_inputs_of_all_groups_and_scales():
+def test_block_linear_counts_the_inputs_of_all_groups():
     torch.manual_seed(0)
-    layer = BlockLinear(400, 4000, groups=4, outscale=0.5)
-    assert abs(layer.weight.std().item() - 0.5 / 20) < 1e-4
-    assert layer.weight.abs().max().item() <= 0.5 * 2 / 20 / 0.8796 + 1e-6
+    layer = BlockLinear(400, 4000, groups=4)
+    assert abs(layer.weight.std().item() - 1 / 20) < 2e-4
+    assert layer.weight.abs().max().item() <= 2 / 20 / 0.8796 + 1e-6
     assert (layer.bias == 0).all()
 
 

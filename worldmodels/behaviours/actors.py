@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from worldmodels.nn.blocks import MLP, LayerNorm, Norm
 from worldmodels.nn.distributions import DiagonalGaussian, OneHotStraightThrough, TanhNormal
+from worldmodels.nn.precision import precise
 from worldmodels.types import ActionSpace, Distribution
 
 IMITATION_WEIGHT = 4.0
@@ -84,9 +85,8 @@ class ContinuousActor(ActorNetwork):
         reach = math.tanh(self.mean_bound)
         action = action.clamp(-reach, reach)  # *batch A
         policy = self(feature)
-        error = (policy.mode() - action).square().sum(-1)  # *batch
         spread = TanhNormal(policy.normal.mean.detach(), policy.normal.std)
-        return IMITATION_WEIGHT * error - spread.log_prob(action)  # *batch
+        return _imitation(policy.mode(), spread, action)  # *batch
 
 
 class BoundedNormalActor(ActorNetwork):
@@ -129,8 +129,7 @@ class BoundedNormalActor(ActorNetwork):
         self.net = MLP(feature_dim, 2 * action_dim, hidden, layers, norm=norm, outscale=outscale)
 
     def forward(self, feature: Float[Tensor, "*batch F"]) -> DiagonalGaussian:
-        raw = self.net(feature)  # *batch 2A
-        mean, std = raw.to(torch.promote_types(raw.dtype, torch.float32)).chunk(2, -1)
+        mean, std = precise(self.net(feature)).chunk(2, -1)  # *batch A each
         share = torch.sigmoid(std + 2)  # *batch A
         return DiagonalGaussian(mean.tanh(), self.min_std + (self.max_std - self.min_std) * share)
 
@@ -142,9 +141,15 @@ class BoundedNormalActor(ActorNetwork):
         Reference: Seitzer et al., 2022 (pitfalls of heteroscedastic uncertainty estimation).
         """
         policy = self(feature)
-        error = (policy.mean - action).square().sum(-1)  # *batch
         spread = DiagonalGaussian(policy.mean.detach(), policy.std)
-        return IMITATION_WEIGHT * error - spread.log_prob(action)  # *batch
+        return _imitation(policy.mean, spread, action)  # *batch
+
+
+def _imitation(
+    mode: Float[Tensor, "*batch A"], spread: Distribution, action: Float[Tensor, "*batch A"]
+) -> Float[Tensor, "*batch"]:
+    error = (mode - action).square().sum(-1)  # *batch
+    return IMITATION_WEIGHT * error - spread.log_prob(action)  # *batch
 
 
 class DiscreteActor(ActorNetwork):

@@ -116,8 +116,8 @@ def sample_starts(
     rows = allowed.flatten().nonzero()[:, 0]  # of the B*T states
     chosen = rows[torch.randperm(len(rows), device=rows.device)[:count]]  # N
     # Detached: a behaviour's loss must not change the latents that it learns from.
-    state = select_state(flatten_state(detach_state(posterior)), chosen)  # N ...
-    return StartStates(state, (~batch.is_terminal).flatten()[chosen].float())
+    every = all_starts(batch, posterior)
+    return StartStates(select_state(every.state, chosen), every.continues[chosen])
 
 
 def all_starts(batch: Batch, posterior: State) -> StartStates:

@@ -173,9 +173,10 @@ class RSSM(RecurrentStateSpace):
         self.embed_in = nn.Linear(embed_dim, hidden, bias=False)
         self.posterior_norm = LayerNorm(hidden)
         self.posterior_out = nn.Linear(hidden, latent.raw_dim)
-        for layer in (self.stoch_in, self.action_in, self.deter_in, self.embed_in):
+        # The cell and the prior's network have set themselves.
+        posterior = (self.deter_in, self.embed_in, self.posterior_out)
+        for layer in (self.stoch_in, self.action_in, *posterior):
             initialise(layer)
-        initialise(self.posterior_out)
 
     def predict_steps(
         self, state: RSSMState, actions: Float[Tensor, "N H A"], plans: int = 1

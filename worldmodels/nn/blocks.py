@@ -155,7 +155,6 @@ class BlockLinear(nn.Module):
         in_dim: size of the input's last axis, G groups of equal size one after the other.
         out_dim: size of the output's last axis, in G groups as well.
         groups: G.
-        outscale: factor on the initial weights.
 
     Raises:
         ValueError: when a size does not divide into so many groups.
@@ -163,7 +162,7 @@ class BlockLinear(nn.Module):
     Reference: Hafner et al., 2025 (DreamerV3, Nature), section on the world model.
     """
 
-    def __init__(self, in_dim: int, out_dim: int, groups: int, outscale: float = 1.0):
+    def __init__(self, in_dim: int, out_dim: int, groups: int):
         super().__init__()
         if groups < 1 or in_dim % groups or out_dim % groups:
             raise ValueError(
@@ -175,7 +174,6 @@ class BlockLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_dim))
         # The released code counts the inputs of all groups as the fan-in of each output.
         truncated_normal_init(self.weight, in_dim)
-        self.weight.data *= outscale
 
     def forward(self, x: Float[Tensor, "*batch X"]) -> Float[Tensor, "*batch Y"]:
         """Maps every group of the last axis by its own matrix."""

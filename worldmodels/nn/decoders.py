@@ -19,6 +19,7 @@ from worldmodels.nn.encoders import (
     pooled_sides,
     resolve_stages,
 )
+from worldmodels.nn.precision import precise
 from worldmodels.types import ObsShape
 
 
@@ -192,5 +193,4 @@ class BlockDecoder(Decoder):
         small = small.contiguous(memory_format=torch.channels_last)
         images = self.output(self.stages(self.seed_norm(small)))  # B C h w
         # Never in bfloat16, where values near 1 are further apart than two bytes.
-        images = images.to(torch.promote_types(images.dtype, torch.float32)).sigmoid()
-        return unpack(images, batch, "* C h w")[0]
+        return unpack(precise(images).sigmoid(), batch, "* C h w")[0]
