@@ -14,7 +14,7 @@ class Overlap:
 
     Each gets half of torch's threads. The kernels of small models are too short to be cut in two,
     so two cores do more for two computations side by side than for one after the other: an update
-    of the ``dreamer`` recipe takes 199 ms instead of 271 on two cores without bfloat16 units.
+    of the ``dreamer`` recipe takes about 210 ms instead of 270 on two cores without bfloat16 units.
     Faster cores gain less.
     """
 
